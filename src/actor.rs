@@ -1,0 +1,500 @@
+//! Who did it: the person or program behind the credentials, with what, and from where.
+
+use std::net::IpAddr;
+
+use crate::event::{Identity, Record};
+use crate::key::is_account_id;
+
+/// The caller of an API, as far as the record tells. All text in here is as the record holds it: some of it was chosen
+/// by the caller.
+#[derive(Debug, Clone, Default)]
+pub struct Actor {
+    /// Who.
+    pub who: Who,
+    /// The ARN the call was made with.
+    pub arn: Option<String>,
+    /// The unique id the call was made with.
+    pub principal_id: Option<String>,
+    /// The caller's account.
+    pub account: Option<String>,
+    /// The ARN of the role behind a session.
+    pub role_arn: Option<String>,
+    /// Who the session's first caller was, where it is set.
+    pub source_identity: Option<String>,
+    /// The IAM Identity Center user id on whose behalf the call was made.
+    pub on_behalf_of: Option<String>,
+    /// The service that made the call for the caller.
+    pub invoked_by: Option<String>,
+    /// Whether the caller had used a second factor.
+    pub mfa: Mfa,
+    /// With what.
+    pub tool: Tool,
+    /// What the caller's program says it is.
+    pub user_agent: Option<String>,
+    /// From where.
+    pub place: Place,
+    /// The VPC endpoint the call came through.
+    pub vpc_endpoint: Option<String>,
+    /// Whether the caller belongs to another account than the one the record is about.
+    pub cross_account: bool,
+}
+
+/// Kinds of callers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Who {
+    /// The account's root user.
+    Root {
+        /// Whether through centralized root access, from the organization's management account.
+        assumed: bool,
+    },
+    /// An IAM user with credentials of its own.
+    IamUser(String),
+    /// A person through IAM Identity Center.
+    IdentityCenter {
+        /// The permission set.
+        permission_set: String,
+        /// The user: the session's name.
+        user: String,
+    },
+    /// A program with a token of an identity provider, such as a CI job.
+    WebIdentity {
+        /// The provider's host, such as `token.actions.githubusercontent.com`.
+        provider: String,
+        /// The role.
+        role: String,
+        /// The session's name.
+        session: String,
+        /// What the token says about the caller, if the record holds it.
+        subject: Option<WebSubject>,
+    },
+    /// Somebody in a role.
+    Role {
+        /// The role's name.
+        role: String,
+        /// The session's name, chosen by whoever assumed the role.
+        session: String,
+    },
+    /// Another kind of user: federated, SAML, directory.
+    Federated {
+        /// The kind, as the record calls it.
+        kind: String,
+        /// The name.
+        name: String,
+    },
+    /// An AWS service by itself.
+    Service(String),
+    /// Another account, not told further.
+    Account(String),
+    /// The record doesn't say.
+    #[default]
+    Unknown,
+}
+
+/// The subject of a web identity token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WebSubject {
+    /// A GitHub Actions job.
+    GitHub {
+        /// `OWNER/NAME`.
+        repository: String,
+        /// The workflow file, where the token's subject names it.
+        workflow: Option<String>,
+        /// The rest: branch, tag, environment or pull request.
+        context: String,
+    },
+    /// Any other.
+    Other(String),
+}
+
+/// Whether a second factor was used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mfa {
+    /// Yes.
+    Yes,
+    /// No, by a user who could have.
+    No,
+    /// The record can't tell: role and Identity Center sessions say no whatever the person did; services have none.
+    NotApplicable,
+    /// The record doesn't say.
+    #[default]
+    Unknown,
+}
+
+/// What the call was made with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Tool {
+    /// The AWS console.
+    Console,
+    /// The AWS CLI.
+    Cli,
+    /// Terraform.
+    Terraform,
+    /// OpenTofu.
+    OpenTofu,
+    /// Pulumi.
+    Pulumi,
+    /// CloudFormation.
+    CloudFormation,
+    /// The AWS CDK.
+    Cdk,
+    /// An AWS SDK.
+    Sdk,
+    /// An AWS service.
+    Service,
+    /// Something else.
+    Other,
+    /// The record doesn't say.
+    #[default]
+    Unknown,
+}
+
+impl Tool {
+    /// The name in a sentence: "with …".
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Console => "the AWS console",
+            Self::Cli => "the AWS CLI",
+            Self::Terraform => "Terraform",
+            Self::OpenTofu => "OpenTofu",
+            Self::Pulumi => "Pulumi",
+            Self::CloudFormation => "CloudFormation",
+            Self::Cdk => "the AWS CDK",
+            Self::Sdk => "an AWS SDK",
+            Self::Service => "an AWS service",
+            Self::Other => "another program",
+            Self::Unknown => "an unknown program",
+        }
+    }
+}
+
+/// Where a call came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Place {
+    /// An address.
+    Ip(IpAddr),
+    /// A service of AWS, by DNS name or as `AWS Internal`.
+    Service(String),
+    /// Anything else the record holds in that place.
+    Other(String),
+    /// The record doesn't say.
+    #[default]
+    Unknown,
+}
+
+impl Actor {
+    /// Reads the caller out of a record.
+    pub fn of(record: &Record) -> Self {
+        let identity = &record.identity;
+        let who = who(identity);
+        Self {
+            mfa: mfa(&who, identity),
+            tool: tool(record),
+            place: place(record.source_ip.as_deref()),
+            cross_account: match (&identity.account, &record.recipient_account) {
+                (Some(caller), Some(owner)) => is_account_id(caller) && is_account_id(owner) && caller != owner,
+                _ => false,
+            },
+            who,
+            arn: identity.arn.clone(),
+            principal_id: identity.principal_id.clone(),
+            account: identity.account.clone().filter(|account| is_account_id(account)),
+            role_arn: identity
+                .issuer_arn
+                .clone()
+                .filter(|_| identity.issuer_kind.as_deref().is_none_or(|k| k == "Role")),
+            source_identity: identity.source_identity.clone(),
+            on_behalf_of: identity.on_behalf_of.clone(),
+            invoked_by: identity.invoked_by.clone(),
+            user_agent: record.user_agent.clone(),
+            vpc_endpoint: record.vpc_endpoint.clone(),
+        }
+    }
+
+    /// The AWS service that acts by itself where no caller is named: KMS's own events.
+    pub fn kms() -> Self {
+        let service = "kms.amazonaws.com".to_owned();
+        Self {
+            who: Who::Service(service.clone()),
+            mfa: Mfa::NotApplicable,
+            tool: Tool::Service,
+            place: Place::Service(service),
+            ..Self::default()
+        }
+    }
+}
+
+fn who(identity: &Identity) -> Who {
+    let arn = identity.arn.as_deref();
+    let session = || session_name(identity).unwrap_or_else(|| "unnamed".into());
+    let name = || {
+        let named = identity.user_name.clone().or_else(|| arn.map(|arn| last_part(arn).to_owned()));
+        named.or_else(|| identity.principal_id.clone()).unwrap_or_else(|| "unnamed".into())
+    };
+    match identity.kind.as_deref() {
+        Some("Root") => Who::Root { assumed: identity.assumed_root },
+        Some("IAMUser") => Who::IamUser(name()),
+        Some("AssumedRole" | "Role") if identity.issuer_kind.as_deref() == Some("Root") => Who::Root { assumed: true },
+        Some("AssumedRole" | "Role") => {
+            if identity.assumed_root {
+                return Who::Root { assumed: true };
+            }
+            let role = role_name(identity).unwrap_or_else(|| "unknown".into());
+            if let Some(permission_set) = permission_set(&role) {
+                return Who::IdentityCenter { permission_set, user: session() };
+            }
+            match &identity.web_provider {
+                Some(provider) => web_identity(provider, role, session(), identity.web_subject.as_deref()),
+                None => Who::Role { role, session: session() },
+            }
+        }
+        Some("WebIdentityUser") => {
+            let provider =
+                identity.identity_provider.as_deref().or(identity.web_provider.as_deref()).unwrap_or("unknown");
+            let subject = identity.web_subject.as_deref().or(identity.user_name.as_deref());
+            web_identity(provider, role_name(identity).unwrap_or_else(|| "none yet".into()), session(), subject)
+        }
+        Some("IdentityCenterUser") => Who::IdentityCenter {
+            permission_set: "none".into(),
+            user: identity.user_name.clone().or_else(|| identity.on_behalf_of.clone()).unwrap_or_else(name),
+        },
+        Some("AWSService") => Who::Service(identity.invoked_by.clone().unwrap_or_else(name)),
+        Some("AWSAccount") => Who::Account(identity.account.clone().unwrap_or_else(name)),
+        Some(kind @ ("FederatedUser" | "SAMLUser" | "Directory")) => {
+            Who::Federated { kind: kind.to_owned(), name: name() }
+        }
+        // KMS's service events carry no type, only who they were invoked by.
+        _ => match &identity.invoked_by {
+            Some(service) => Who::Service(service.clone()),
+            None => match arn {
+                Some(arn) => Who::Federated { kind: "Unknown".into(), name: arn.to_owned() },
+                None => Who::Unknown,
+            },
+        },
+    }
+}
+
+/// The session's name: the end of the ARN, else of the principal id.
+fn session_name(identity: &Identity) -> Option<String> {
+    let from_arn =
+        identity.arn.as_deref().and_then(|arn| arn.split_once(":assumed-role/")?.1.split_once('/').map(|(_, s)| s));
+    let from_id = || identity.principal_id.as_deref().and_then(|id| id.split_once(':').map(|(_, session)| session));
+    from_arn.or_else(from_id).filter(|session| !session.is_empty()).map(str::to_owned)
+}
+
+/// The role's name: the issuer's, else the one in the session's ARN.
+fn role_name(identity: &Identity) -> Option<String> {
+    let from_session = || identity.arn.as_deref()?.split_once(":assumed-role/")?.1.split('/').next().map(str::to_owned);
+    let from_issuer = || identity.issuer_arn.as_deref().map(|arn| last_part(arn).to_owned());
+    identity.issuer_name.clone().or_else(from_issuer).or_else(from_session).filter(|role| !role.is_empty())
+}
+
+/// The permission set in the name of a role that IAM Identity Center made: `AWSReservedSSO_NAME_HASH`.
+/// <https://docs.aws.amazon.com/singlesignon/latest/userguide/referencingpermissionsets.html>
+fn permission_set(role: &str) -> Option<String> {
+    let (name, hash) = role.strip_prefix("AWSReservedSSO_")?.rsplit_once('_')?;
+    let is_hash = hash.len() >= 8 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+    (is_hash && !name.is_empty()).then(|| name.to_owned())
+}
+
+fn web_identity(provider: &str, role: String, session: String, subject: Option<&str>) -> Who {
+    let provider = provider.split_once("oidc-provider/").map_or(provider, |(_, host)| host).to_owned();
+    let subject = subject.map(|subject| github(subject).unwrap_or_else(|| WebSubject::Other(subject.to_owned())));
+    Who::WebIdentity { provider, role, session, subject }
+}
+
+/// The subject of a GitHub Actions token, `repo:OWNER/NAME:CONTEXT`; a customized one may carry `job_workflow_ref`.
+/// <https://docs.github.com/en/actions/reference/security/oidc>
+fn github(subject: &str) -> Option<WebSubject> {
+    let (repository, context) = subject.strip_prefix("repo:")?.split_once(':')?;
+    let workflow = context.split_once("job_workflow_ref:").map(|(_, workflow)| workflow.to_owned());
+    Some(WebSubject::GitHub { repository: repository.to_owned(), workflow, context: context.to_owned() })
+}
+
+/// What `mfaAuthenticated` is worth: it speaks of root and IAM users only. Long-term keys don't carry it: no second factor.
+fn mfa(who: &Who, identity: &Identity) -> Mfa {
+    match who {
+        Who::Root { assumed: true } => Mfa::NotApplicable,
+        Who::Root { .. } | Who::IamUser(_) => match identity.mfa {
+            Some(true) => Mfa::Yes,
+            Some(false) | None => Mfa::No,
+        },
+        Who::Role { .. } | Who::Federated { .. } if identity.mfa == Some(true) => Mfa::Yes,
+        Who::Unknown | Who::Account(_) => Mfa::Unknown,
+        _ => Mfa::NotApplicable,
+    }
+}
+
+fn tool(record: &Record) -> Tool {
+    let agent = record.user_agent.as_deref().unwrap_or_default();
+    let has = |mark: &str| agent.to_ascii_lowercase().contains(mark);
+    let invoked_by = record.identity.invoked_by.as_deref();
+    let services = [invoked_by, record.source_ip.as_deref(), Some(agent)];
+    // In order: CloudFormation, Terraform and the like call through an SDK and name it too.
+    if services.contains(&Some("cloudformation.amazonaws.com")) {
+        Tool::CloudFormation
+    } else if has("opentofu") {
+        Tool::OpenTofu
+    } else if has("terraform") {
+        Tool::Terraform
+    } else if has("pulumi") {
+        Tool::Pulumi
+    } else if has("aws-cdk") || has("cdk-toolkit") {
+        Tool::Cdk
+    } else if has("aws-cli/") {
+        Tool::Cli
+    } else if record.from_console || CONSOLE.iter().any(|mark| has(mark)) {
+        Tool::Console
+    } else if ["aws-sdk-", "boto3/", "botocore/", "aws-sdk/", "exec-env/"].iter().any(|mark| has(mark)) {
+        Tool::Sdk
+    } else if invoked_by.is_some() || has(".amazonaws.com") || has("aws internal") {
+        Tool::Service
+    } else if agent.is_empty() {
+        Tool::Unknown
+    } else {
+        Tool::Other
+    }
+}
+
+/// What the user agents of console sessions hold, in lower case.
+const CONSOLE: [&str; 4] =
+    ["sessioncredentialfromconsole", "signin.amazonaws.com", "console.amazonaws.com", "mozilla/"];
+
+fn place(source_ip: Option<&str>) -> Place {
+    match source_ip {
+        None => Place::Unknown,
+        Some(text) => match text.parse() {
+            Ok(ip) => Place::Ip(ip),
+            Err(_) if text == "AWS Internal" || is_service_name(text) => Place::Service(text.to_owned()),
+            Err(_) => Place::Other(text.to_owned()),
+        },
+    }
+}
+
+/// Whether this is a service's DNS name, such as `cloudformation.amazonaws.com`.
+fn is_service_name(text: &str) -> bool {
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
+    plain
+        && (text.ends_with(".amazonaws.com") || text.ends_with(".amazonaws.com.cn") || text.ends_with(".aws.internal"))
+}
+
+fn last_part(arn: &str) -> &str {
+    arn.rsplit(['/', ':']).next().unwrap_or(arn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+    use serde_json::{Value, json};
+
+    fn actor(identity: Value, agent: &str, ip: &str) -> Actor {
+        let record = json!({
+            "eventSource": "kms.amazonaws.com", "eventName": "DisableKey", "recipientAccountId": "111122223333",
+            "userIdentity": identity, "userAgent": agent, "sourceIPAddress": ip,
+        });
+        Actor::of(Event::from_value(record).record().unwrap())
+    }
+
+    #[test]
+    fn identity_center_session_is_the_person() {
+        let actor = actor(
+            json!({
+                "type": "AssumedRole", "accountId": "111122223333",
+                "arn": "arn:aws:sts::111122223333:assumed-role/AWSReservedSSO_Key_Admins_0123456789abcdef/alice@example.com",
+                "sessionContext": {"attributes": {"mfaAuthenticated": "false"}, "sessionIssuer": {"type": "Role",
+                    "userName": "AWSReservedSSO_Key_Admins_0123456789abcdef"}},
+            }),
+            "aws-cli/2.31.0 md/prompt#off",
+            "198.51.100.7",
+        );
+        let user = "alice@example.com".to_owned();
+        assert_eq!(actor.who, Who::IdentityCenter { permission_set: "Key_Admins".into(), user });
+        assert_eq!(actor.mfa, Mfa::NotApplicable);
+        assert_eq!(actor.tool, Tool::Cli);
+        assert_eq!(actor.place, Place::Ip("198.51.100.7".parse().unwrap()));
+    }
+
+    #[test]
+    fn role_that_only_looks_like_identity_center_is_a_role() {
+        let arn = "arn:aws:sts::111122223333:assumed-role/AWSReservedSSO_Admin/bob";
+        let actor = actor(json!({"type": "AssumedRole", "arn": arn}), "", "");
+        assert_eq!(actor.who, Who::Role { role: "AWSReservedSSO_Admin".into(), session: "bob".into() });
+    }
+
+    #[test]
+    fn session_name_comes_from_the_principal_id_when_the_arn_has_none() {
+        let arn = "arn:aws:sts::123456789012:assumed-role/tester";
+        let actor = actor(json!({"type": "AssumedRole", "arn": arn, "principalId": "1111:tester"}), "", "");
+        assert_eq!(actor.who, Who::Role { role: "tester".into(), session: "tester".into() });
+    }
+
+    #[test]
+    fn github_job_is_named_by_repository_and_workflow() {
+        let subject =
+            "repo:octo-org/infra:job_workflow_ref:octo-org/infra/.github/workflows/deploy.yml@refs/heads/main";
+        let actor = actor(
+            json!({
+                "type": "AssumedRole", "arn": "arn:aws:sts::111122223333:assumed-role/deploy/GitHubActions",
+                "sessionContext": {"webIdFederationData": {
+                    "federatedProvider": "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com",
+                    "attributes": {"token.actions.githubusercontent.com:sub": subject}}},
+            }),
+            "HashiCorp Terraform/1.9.0 (+https://www.terraform.io) aws-sdk-go-v2/1.30",
+            "203.0.113.9",
+        );
+        let Who::WebIdentity { provider, subject: Some(WebSubject::GitHub { repository, workflow, .. }), .. } =
+            actor.who
+        else {
+            panic!("{:?}", actor.who);
+        };
+        assert_eq!(provider, "token.actions.githubusercontent.com");
+        assert_eq!(repository, "octo-org/infra");
+        assert_eq!(workflow.as_deref(), Some("octo-org/infra/.github/workflows/deploy.yml@refs/heads/main"));
+        assert_eq!(actor.tool, Tool::Terraform);
+    }
+
+    #[test]
+    fn iam_user_with_a_long_term_key_has_no_second_factor() {
+        let user = json!({"type": "IAMUser", "userName": "ci", "accountId": "111122223333"});
+        assert_eq!(actor(user, "Boto3/1.40 md/Botocore#1.40", "192.0.2.1").mfa, Mfa::No);
+        let user = json!({"type": "IAMUser", "userName": "alice",
+            "sessionContext": {"attributes": {"mfaAuthenticated": "true"}}});
+        assert_eq!(actor(user, "", "").mfa, Mfa::Yes);
+    }
+
+    #[test]
+    fn service_event_without_a_type_is_the_service() {
+        let actor =
+            actor(json!({"accountId": "111122223333", "invokedBy": "AWS Internal"}), "AWS Internal", "AWS Internal");
+        assert_eq!(actor.who, Who::Service("AWS Internal".into()));
+        assert_eq!(actor.tool, Tool::Service);
+        assert_eq!(actor.place, Place::Service("AWS Internal".into()));
+    }
+
+    #[test]
+    fn caller_of_another_account_is_told() {
+        assert!(actor(json!({"type": "AWSAccount", "accountId": "444455556666"}), "", "").cross_account);
+        assert!(!actor(json!({"type": "IAMUser", "accountId": "111122223333"}), "", "").cross_account);
+    }
+
+    #[test]
+    fn root_taken_over_centrally_is_root() {
+        let identity = json!({"type": "AssumedRole", "arn": "arn:aws:sts::111122223333:assumed-root",
+            "sessionContext": {"assumedRoot": "true", "sessionIssuer": {"type": "Root"}}});
+        assert_eq!(actor(identity, "", "").who, Who::Root { assumed: true });
+    }
+
+    #[test]
+    fn the_tool_is_told_by_its_user_agent() {
+        let tool = |agent: &str| actor(json!({"type": "IAMUser"}), agent, "192.0.2.1").tool;
+        assert_eq!(tool("Mozilla/5.0 (X11; Linux x86_64)"), Tool::Console);
+        assert_eq!(tool("AWS Internal sessionCredentialFromConsole"), Tool::Console);
+        assert_eq!(tool("aws-sdk-go-v2/1.30 pulumi-aws/6.0"), Tool::Pulumi);
+        assert_eq!(tool("OpenTofu/1.8 aws-sdk-go-v2/1.30"), Tool::OpenTofu);
+        assert_eq!(tool("cloudformation.amazonaws.com"), Tool::CloudFormation);
+        assert_eq!(tool("Boto3/1.40 md/Botocore#1.40"), Tool::Sdk);
+        assert_eq!(tool("autoscaling.amazonaws.com"), Tool::Service);
+        assert_eq!(tool("curl/8"), Tool::Other);
+        assert_eq!(tool(""), Tool::Unknown);
+    }
+}

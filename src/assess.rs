@@ -1,0 +1,247 @@
+//! How bad a finding is, and why.
+
+use time::{Duration, OffsetDateTime};
+
+use crate::actor::{Mfa, Who};
+use crate::config::Rules;
+use crate::detect::Kind;
+use crate::escape::name;
+use crate::finding::{Assessment, Finding, Reason};
+use crate::key::{LastUsage, MultiRegion};
+
+/// A rule that moves the severity of a danger by one level.
+pub struct Rule {
+    /// +1 is worse, −1 milder.
+    pub levels: i32,
+    /// When it applies; the documentation's table says the same.
+    pub when: &'static str,
+    /// The reason for the alert if it applies.
+    applies: fn(&Finding, &Rules) -> Option<String>,
+}
+
+/// The rules, in the order in which an alert gives its reasons.
+pub static RULES: [Rule; 9] = [
+    Rule { levels: 1, when: "the key was used in the 7 days before", applies: used_recently },
+    Rule { levels: 1, when: "somebody holds grants on the key", applies: grants_held },
+    Rule { levels: 1, when: "deletion was scheduled with the shortest waiting period, 7 days", applies: shortest_wait },
+    Rule { levels: 1, when: "the account's root user did it", applies: by_root },
+    Rule { levels: 1, when: "an IAM user did it without a second factor", applies: without_mfa },
+    Rule { levels: 1, when: "the key is a multi-Region primary", applies: multi_region_primary },
+    Rule {
+        levels: 1,
+        when: "the key policy was changed while the key is pending deletion",
+        applies: policy_while_pending,
+    },
+    Rule { levels: -1, when: "the key was never used since it was created", applies: never_used },
+    Rule { levels: -1, when: "an expected principal did it", applies: expected_principal },
+];
+
+/// What counts as recent use.
+const RECENT: Duration = Duration::days(7);
+
+/// The shortest waiting period that KMS takes, in days.
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_ScheduleKeyDeletion.html>
+const SHORTEST_WAIT_DAYS: i64 = 7;
+
+/// Rates a finding by its facts. Good news keeps the catalogue's severity.
+pub fn assess(finding: &Finding, rules: &Rules) -> Assessment {
+    let base = finding.detection.severity;
+    if !finding.is_danger() {
+        return Assessment { severity: base, reasons: Vec::new() };
+    }
+    let reason = |rule: &Rule| Some(Reason { levels: rule.levels, text: (rule.applies)(finding, rules)? });
+    let reasons: Vec<_> = RULES.iter().filter_map(reason).collect();
+    Assessment { severity: base.shifted(reasons.iter().map(|reason| reason.levels).sum()), reasons }
+}
+
+fn used_recently(finding: &Finding, _: &Rules) -> Option<String> {
+    let Some(LastUsage::Used { operation, at }) = finding.facts.last_usage.known() else { return None };
+    (finding.time - *at <= RECENT)
+        .then(|| format!("the key was last used {} ({})", before(finding.time, *at), name(operation, 64)))
+}
+
+/// How long before the event, in the unit that fits.
+pub(crate) fn before(time: OffsetDateTime, at: OffsetDateTime) -> String {
+    let ago = time - at;
+    match ago.whole_minutes() {
+        ..0 => "after the event".into(),
+        0 => "less than a minute before".into(),
+        minutes @ 1..=119 => format!("{minutes} min before"),
+        120..=2_879 => format!("{} h before", ago.whole_hours()),
+        _ => format!("{} d before", ago.whole_days()),
+    }
+}
+
+fn grants_held(finding: &Finding, _: &Rules) -> Option<String> {
+    let grants = finding.facts.grants.known().filter(|grants| grants.count > 0)?;
+    let (more, plural) = (if grants.more { "at least " } else { "" }, if grants.count == 1 { "" } else { "s" });
+    Some(format!("{more}{} grant{plural} on the key: something depends on it", grants.count))
+}
+
+fn shortest_wait(finding: &Finding, _: &Rules) -> Option<String> {
+    let asked = finding.detection.kind == Kind::KeyDeletionScheduled
+        && finding.origin.waiting_period_days == Some(SHORTEST_WAIT_DAYS);
+    asked.then(|| "the shortest waiting period was asked for, 7 days".into())
+}
+
+/// Who lost the key; the caller of `lost-key-used` is who misses it.
+fn who(finding: &Finding) -> Option<&Who> {
+    (finding.detection.kind != Kind::LostKeyUsed).then_some(&finding.actor.who)
+}
+
+fn by_root(finding: &Finding, _: &Rules) -> Option<String> {
+    matches!(who(finding)?, Who::Root { .. }).then(|| "the account's root user did it".into())
+}
+
+fn without_mfa(finding: &Finding, _: &Rules) -> Option<String> {
+    let without = matches!(who(finding)?, Who::IamUser(_)) && finding.actor.mfa == Mfa::No;
+    without.then(|| "an IAM user did it without a second factor".into())
+}
+
+fn multi_region_primary(finding: &Finding, _: &Rules) -> Option<String> {
+    let MultiRegion::Primary(replicas) = &finding.facts.metadata.known()?.multi_region else { return None };
+    Some(match replicas.len() {
+        0 => "the key is a multi-Region primary".into(),
+        count => format!("the key is a multi-Region primary with {count} replica{}", if count == 1 { "" } else { "s" }),
+    })
+}
+
+fn policy_while_pending(finding: &Finding, _: &Rules) -> Option<String> {
+    let state = finding.facts.metadata.known()?.state.as_deref()?;
+    let pending = matches!(state, "PendingDeletion" | "PendingReplicaDeletion");
+    (finding.detection.kind == Kind::KeyPolicyLockout && pending)
+        .then(|| "the key is pending deletion: the new policy may keep everyone from cancelling it".into())
+}
+
+fn never_used(finding: &Finding, _: &Rules) -> Option<String> {
+    (finding.facts.last_usage.known() == Some(&LastUsage::Never))
+        .then(|| "the key was never used since it was created".into())
+}
+
+/// By the role alone: whoever assumes a role chooses the session's name, and whoever tags the key its tags.
+fn expected_principal(finding: &Finding, rules: &Rules) -> Option<String> {
+    who(finding)?;
+    let role = finding.actor.role_arn.as_deref()?;
+    let expected = rules.expected_principals.iter().any(|expected| expected == role);
+    expected.then(|| format!("{} is an expected principal", name(role, 256)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::{OptIns, detect};
+    use crate::event::Event;
+    use crate::finding::Severity;
+    use crate::key::{Fact, Grants, KeyMetadata};
+    use serde_json::{Value, json};
+    use time::macros::datetime;
+
+    const TIME: OffsetDateTime = datetime!(2026-11-21 03:12:44 UTC);
+
+    fn finding(name: &str, fields: Value) -> Finding {
+        let mut record = json!({
+            "eventSource": "kms.amazonaws.com", "eventName": name, "eventID": "e-1", "eventTime": "2026-11-21T03:12:44Z",
+            "awsRegion": "eu-west-1", "recipientAccountId": "111122223333", "requestParameters": {"keyId": "0f1e2d3c"},
+        });
+        record.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        detect(&Event::from_value(record), OptIns::default(), TIME).unwrap()
+    }
+
+    fn severity(finding: &Finding) -> Severity {
+        assess(finding, &Rules::default()).severity
+    }
+
+    #[test]
+    fn nothing_known_leaves_the_catalogues_severity() {
+        let assessment = assess(&finding("ScheduleKeyDeletion", json!({})), &Rules::default());
+        assert_eq!(assessment, Assessment { severity: Severity::High, reasons: vec![] });
+    }
+
+    #[test]
+    fn recent_use_raises_and_old_use_does_not() {
+        let mut finding = finding("DisableKey", json!({}));
+        let used = |at| Fact::Known(LastUsage::Used { operation: "Decrypt".into(), at });
+        finding.facts.last_usage = used(TIME - Duration::minutes(3));
+        let assessment = assess(&finding, &Rules::default());
+        assert_eq!(assessment.severity, Severity::High);
+        assert_eq!(assessment.reasons[0].text, "the key was last used 3 min before (Decrypt)");
+        finding.facts.last_usage = used(TIME - Duration::days(8));
+        assert_eq!(severity(&finding), Severity::Medium);
+    }
+
+    #[test]
+    fn never_used_lowers_by_one_and_unknown_use_does_not() {
+        let mut finding = finding("DisableKey", json!({}));
+        finding.facts.last_usage = Fact::Known(LastUsage::Never);
+        assert_eq!(severity(&finding), Severity::Low);
+        finding.facts.last_usage = Fact::Known(LastUsage::NotSince(TIME));
+        assert_eq!(severity(&finding), Severity::Medium);
+    }
+
+    #[test]
+    fn grants_primary_and_shortest_wait_raise() {
+        let mut key = finding("DisableKey", json!({}));
+        key.facts.grants = Fact::Known(Grants { count: 2, ..Grants::default() });
+        assert_eq!(severity(&key), Severity::High);
+        key.facts.metadata =
+            Fact::Known(KeyMetadata { multi_region: MultiRegion::Primary(vec![]), ..KeyMetadata::default() });
+        assert_eq!(severity(&key), Severity::Critical);
+        let window = |days: i64| {
+            severity(&finding(
+                "ScheduleKeyDeletion",
+                json!({"requestParameters": {"keyId": "a", "pendingWindowInDays": days}}),
+            ))
+        };
+        assert_eq!(window(7), Severity::Critical);
+        assert_eq!(window(8), Severity::High);
+    }
+
+    #[test]
+    fn root_and_users_without_second_factor_raise() {
+        let by = |identity: Value| severity(&finding("DisableKey", json!({"userIdentity": identity})));
+        assert_eq!(by(json!({"type": "Root"})), Severity::High);
+        assert_eq!(by(json!({"type": "IAMUser", "userName": "x"})), Severity::High);
+        let with_mfa = json!({"attributes": {"mfaAuthenticated": "true"}});
+        assert_eq!(by(json!({"type": "IAMUser", "userName": "x", "sessionContext": with_mfa})), Severity::Medium);
+        assert_eq!(
+            by(json!({"type": "AssumedRole", "arn": "arn:aws:sts::111122223333:assumed-role/a/b"})),
+            Severity::Medium
+        );
+    }
+
+    #[test]
+    fn policy_on_a_pending_key_raises() {
+        let mut finding = finding("PutKeyPolicy", json!({}));
+        assert_eq!(severity(&finding), Severity::High);
+        finding.facts.metadata =
+            Fact::Known(KeyMetadata { state: Some("PendingDeletion".into()), ..KeyMetadata::default() });
+        assert_eq!(severity(&finding), Severity::Critical);
+    }
+
+    #[test]
+    fn expected_principal_is_told_by_the_role_and_nothing_else() {
+        let rules =
+            Rules { expected_principals: vec!["arn:aws:iam::111122223333:role/ops".into()], ..Rules::default() };
+        let by = |issuer: &str, arn: &str| {
+            let identity = json!({"type": "AssumedRole", "arn": arn, "sessionContext": {"sessionIssuer": {"type": "Role", "arn": issuer}}});
+            assess(&finding("DisableKey", json!({"userIdentity": identity})), &rules).severity
+        };
+        let session = "arn:aws:sts::111122223333:assumed-role/ops/x";
+        assert_eq!(by("arn:aws:iam::111122223333:role/ops", session), Severity::Low);
+        assert_eq!(by("arn:aws:iam::111122223333:role/ops2", session), Severity::Medium);
+        assert_eq!(by("arn:aws:iam::444455556666:role/ops", session), Severity::Medium);
+        assert_eq!(
+            by("arn:aws:iam::111122223333:role/other", "arn:aws:sts::111122223333:assumed-role/other/ops"),
+            Severity::Medium
+        );
+    }
+
+    #[test]
+    fn good_news_is_never_raised_and_nothing_passes_the_ends() {
+        assert_eq!(severity(&finding("EnableKey", json!({"userIdentity": {"type": "Root"}}))), Severity::Informational);
+        let mut gone = finding("DeleteImportedKeyMaterial", json!({"userIdentity": {"type": "Root"}}));
+        gone.facts.grants = Fact::Known(Grants { count: 1, ..Grants::default() });
+        assert_eq!(severity(&gone), Severity::Critical);
+        assert_eq!(assess(&gone, &Rules::default()).reasons.len(), 2);
+    }
+}

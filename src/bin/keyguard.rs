@@ -1,0 +1,231 @@
+//! The operator's command line over the same library as the functions.
+//!
+//! Exit status: 0 done; 1 when `--fail-on` found something; 2 when something couldn't be done.
+
+#![recursion_limit = "256"]
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use aws_config::SdkConfig;
+use clap::{Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use kms_key_guard::assess::assess;
+use kms_key_guard::config::Rules;
+use kms_key_guard::detect::{OptIns, detect};
+use kms_key_guard::enrich::enrich;
+use kms_key_guard::event::Event;
+use kms_key_guard::finding::{Finding, Severity};
+use kms_key_guard::render::{Alert, text};
+use kms_key_guard::{aws, replay};
+use time::OffsetDateTime;
+use tokio::runtime::Runtime;
+
+/// Tells when a KMS key is on its way to being lost.
+#[derive(Parser)]
+#[command(name = "keyguard", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run CloudTrail from files through the detections: what would the guard have said?
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(Replay),
+}
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  keyguard replay AWSLogs/111122223333/CloudTrail/eu-west-1/2026/11/
+  keyguard replay --format ocsf logs.json.gz | jq .severity
+  aws cloudtrail lookup-events --query 'Events[].CloudTrailEvent' --output text | keyguard replay -
+  keyguard replay --format text --enrich --profile audit incident.json
+  keyguard replay --fail-on High events.jsonl
+
+Exit status: 0 done, 1 when --fail-on found something, 2 when something couldn't be read.";
+
+#[derive(clap::Args)]
+struct Replay {
+    /// Files, folders, or - for standard input: .json, .jsonl, also gzipped
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// What to print: a line for each finding, the whole alert, or one OCSF document a line
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// End with status 1 if a finding is at least this severe
+    #[arg(long, value_name = "SEVERITY", value_parser = severity)]
+    fail_on: Option<Severity>,
+    /// Leave out what is milder
+    #[arg(long, value_name = "SEVERITY", value_parser = severity, default_value = "Informational")]
+    minimum_severity: Severity,
+    /// Report denied attempts too
+    #[arg(long)]
+    report_denied_attempts: bool,
+    /// Report uses of lost keys too
+    #[arg(long)]
+    report_lost_key_use: bool,
+    /// A role whose doings are rated a level lower; repeatable
+    #[arg(long = "expected-principal", value_name = "ROLE-ARN")]
+    expected_principals: Vec<String>,
+    /// Ask KMS about the keys, as they are now, with your AWS credentials
+    #[arg(long)]
+    enrich: bool,
+    /// The profile of your AWS configuration to ask KMS with
+    #[arg(long, requires = "enrich")]
+    profile: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Text,
+    Ocsf,
+}
+
+fn severity(name: &str) -> Result<Severity, String> {
+    name.parse().map_err(|()| "it takes Informational, Low, Medium, High or Critical".to_owned())
+}
+
+fn main() -> ExitCode {
+    let Command::Replay(replay) = Cli::parse().command;
+    match Session::new(&replay).and_then(|mut session| session.run()) {
+        Ok(status) => status,
+        // Whoever reads the output has seen enough, as in `keyguard replay … | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keyguard: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// One run of `replay`.
+struct Session<'a> {
+    options: &'a Replay,
+    rules: Rules,
+    kms: Option<(Runtime, SdkConfig)>,
+    worst: Option<Severity>,
+    events: u64,
+    findings: u64,
+}
+
+impl<'a> Session<'a> {
+    fn new(options: &'a Replay) -> io::Result<Self> {
+        let rules = Rules {
+            opt_ins: OptIns {
+                denied_attempts: options.report_denied_attempts,
+                lost_key_use: options.report_lost_key_use,
+            },
+            minimum_severity: options.minimum_severity,
+            expected_principals: options.expected_principals.clone(),
+        };
+        let kms = if options.enrich {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let config = runtime.block_on(aws::operator_config(options.profile.as_deref()));
+            Some((runtime, config))
+        } else {
+            None
+        };
+        Ok(Self { options, rules, kms, worst: None, events: 0, findings: 0 })
+    }
+
+    fn run(&mut self) -> io::Result<ExitCode> {
+        let mut out = io::BufWriter::new(anstream::stdout().lock());
+        let inputs = replay::inputs(&self.options.paths);
+        let progress = progress(inputs.len());
+        let mut broken = false;
+        for input in inputs {
+            let mut failed = None;
+            let problems = match input {
+                Ok(input) => replay::read(&input, |event| {
+                    failed = failed.take().or(self.event(event, &mut out).err());
+                }),
+                Err(problem) => vec![problem],
+            };
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            broken |= !problems.is_empty();
+            progress.suspend(|| problems.iter().for_each(|problem| eprintln!("keyguard: {problem}")));
+            progress.inc(1);
+        }
+        out.flush()?;
+        progress.finish_and_clear();
+        eprintln!("{} events, {} findings", self.events, self.findings);
+        let fails = self.options.fail_on.is_some_and(|limit| self.worst.is_some_and(|worst| worst >= limit));
+        Ok(ExitCode::from(if broken { 2 } else { u8::from(fails) }))
+    }
+
+    fn event(&mut self, event: Event, out: &mut impl Write) -> io::Result<()> {
+        self.events += 1;
+        // The guard would have spoken seconds after the event; it counts from there.
+        let now = event
+            .record()
+            .and_then(|record| record.event_time)
+            .or(event.envelope.time)
+            .unwrap_or_else(OffsetDateTime::now_utc);
+        let Some(mut finding) = detect(&event, self.rules.opt_ins, now) else { return Ok(()) };
+        self.look_up(&mut finding);
+        finding.assessment = assess(&finding, &self.rules);
+        let severity = finding.assessment.severity;
+        if severity < self.rules.minimum_severity {
+            return Ok(());
+        }
+        self.findings += 1;
+        self.worst = self.worst.max(Some(severity));
+        match self.options.format {
+            Format::Table => row(out, &finding, now, self.findings == 1),
+            Format::Text => {
+                let rule = if self.findings == 1 { "" } else { "\n========================================\n\n" };
+                write!(out, "{rule}{}", Alert::of(&finding, now).text)
+            }
+            Format::Ocsf => writeln!(out, "{}", Alert::of(&finding, now).ocsf),
+        }
+    }
+
+    fn look_up(&self, finding: &mut Finding) {
+        /// Nobody waits at 3 a.m. for this one, so KMS gets the time it needs.
+        const BUDGET: Duration = Duration::from_secs(10);
+        if let Some((runtime, config)) = &self.kms {
+            let client = aws::kms_in(config, finding.region());
+            runtime.block_on(enrich(finding, &client, BUDGET));
+        }
+    }
+}
+
+fn progress(inputs: usize) -> ProgressBar {
+    if inputs < 10 || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} files, {eta} left")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(inputs as u64).with_style(style)
+}
+
+fn row(out: &mut impl Write, finding: &Finding, now: OffsetDateTime, first: bool) -> io::Result<()> {
+    if first {
+        writeln!(out, "{:<20}  {:<13}  {:<24}  {:<48}  WHO", "TIME (UTC)", "SEVERITY", "DETECTION", "KEY")?;
+    }
+    let severity = finding.assessment.severity;
+    let style = match severity {
+        Severity::Critical => AnsiColor::Red.on_default().bold(),
+        Severity::High => AnsiColor::Red.on_default(),
+        Severity::Medium => AnsiColor::Yellow.on_default(),
+        Severity::Low | Severity::Informational => Style::new(),
+    };
+    let line = text::row(finding, now);
+    writeln!(
+        out,
+        "{:<20}  {style}{:<13}{style:#}  {:<24}  {:<48}  {}",
+        line.time,
+        severity.name(),
+        finding.detection.id,
+        line.subject,
+        line.who
+    )
+}

@@ -1,0 +1,214 @@
+//! The environment of the function, read once at start.
+
+use std::time::Duration;
+
+use crate::detect::OptIns;
+use crate::error::Error;
+use crate::escape::inert;
+use crate::finding::Severity;
+use crate::key::is_account_id;
+
+/// The topic for people.
+pub const ALERTS_TOPIC_ARN: &str = "ALERTS_TOPIC_ARN";
+/// The topic for machines.
+pub const FINDINGS_TOPIC_ARN: &str = "FINDINGS_TOPIC_ARN";
+/// The mildest severity that is published.
+pub const MINIMUM_SEVERITY: &str = "MINIMUM_SEVERITY";
+/// Whether denied attempts are reported.
+pub const REPORT_DENIED_ATTEMPTS: &str = "REPORT_DENIED_ATTEMPTS";
+/// Whether uses of a lost key are reported.
+pub const REPORT_LOST_KEY_USE: &str = "REPORT_LOST_KEY_USE";
+/// The roles whose doings are rated a level lower.
+pub const EXPECTED_PRINCIPALS: &str = "EXPECTED_PRINCIPALS";
+/// How long look-ups may delay an alert.
+pub const ENRICH_TIMEOUT_MS: &str = "ENRICH_TIMEOUT_MS";
+
+/// How the function was set up.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The topic for people.
+    pub alerts_topic: String,
+    /// The topic for machines.
+    pub findings_topic: String,
+    /// What decides about severity and detection.
+    pub rules: Rules,
+    /// How long look-ups may delay an alert.
+    pub enrich_timeout: Duration,
+}
+
+/// The part of the set-up that the pure core needs.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Which opt-in detections are wanted.
+    pub opt_ins: OptIns,
+    /// The mildest severity that is published.
+    pub minimum_severity: Severity,
+    /// ARNs of IAM roles.
+    pub expected_principals: Vec<String>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { opt_ins: OptIns::default(), minimum_severity: Severity::Informational, expected_principals: Vec::new() }
+    }
+}
+
+impl Config {
+    /// Reads the variables through `variable`, which is `std::env::var(name).ok()` in earnest. An empty one counts as
+    /// not set.
+    ///
+    /// # Errors
+    /// The first variable that is missing or holds what it can't.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let value = |name| variable(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
+        Ok(Self {
+            alerts_topic: topic(ALERTS_TOPIC_ARN, value(ALERTS_TOPIC_ARN))?,
+            findings_topic: topic(FINDINGS_TOPIC_ARN, value(FINDINGS_TOPIC_ARN))?,
+            rules: Rules {
+                opt_ins: OptIns {
+                    denied_attempts: switch(REPORT_DENIED_ATTEMPTS, value(REPORT_DENIED_ATTEMPTS))?,
+                    lost_key_use: switch(REPORT_LOST_KEY_USE, value(REPORT_LOST_KEY_USE))?,
+                },
+                minimum_severity: severity(value(MINIMUM_SEVERITY))?,
+                expected_principals: roles(value(EXPECTED_PRINCIPALS))?,
+            },
+            enrich_timeout: budget(value(ENRICH_TIMEOUT_MS))?,
+        })
+    }
+}
+
+fn wrong(name: &'static str, held: Option<&str>, takes: &'static str) -> Error {
+    let problem = held.map_or_else(|| "is not set".to_owned(), |held| format!("is \"{}\"", inert(held, 200)));
+    Error::Environment { name, problem, takes }
+}
+
+fn topic(name: &'static str, value: Option<String>) -> Result<String, Error> {
+    const TAKES: &str = "the ARN of an SNS topic, such as arn:aws:sns:eu-west-1:111122223333:alerts";
+    let arn = value.ok_or_else(|| wrong(name, None, TAKES))?;
+    let mut parts = arn.split(':');
+    let mut next = || parts.next().unwrap_or_default();
+    let (prefix, partition, service, region, account, topic) = (next(), next(), next(), next(), next(), next());
+    let valid = prefix == "arn"
+        && partition.starts_with("aws")
+        && service == "sns"
+        && region.parse::<crate::key::Region>().is_ok_and(|region| region.partition().name == partition)
+        && is_account_id(account)
+        && !topic.is_empty()
+        && topic.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+        && parts.next().is_none();
+    if valid { Ok(arn) } else { Err(wrong(name, Some(&arn), TAKES)) }
+}
+
+fn switch(name: &'static str, value: Option<String>) -> Result<bool, Error> {
+    match value.as_deref().map(str::to_ascii_lowercase).as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(wrong(name, value.as_deref(), "true or false")),
+    }
+}
+
+fn severity(value: Option<String>) -> Result<Severity, Error> {
+    match value {
+        None => Ok(Severity::Informational),
+        Some(held) => held
+            .parse()
+            .map_err(|()| wrong(MINIMUM_SEVERITY, Some(&held), "Informational, Low, Medium, High or Critical")),
+    }
+}
+
+fn roles(value: Option<String>) -> Result<Vec<String>, Error> {
+    const TAKES: &str = "ARNs of IAM roles, separated by commas, such as arn:aws:iam::111122223333:role/key-admin; \
+                         a session's ARN (assumed-role) won't do, since whoever assumes the role chooses its name";
+    let value = value.unwrap_or_default();
+    let arns = value.split(',').map(str::trim).filter(|arn| !arn.is_empty());
+    arns.map(|arn| if is_role(arn) { Ok(arn.to_owned()) } else { Err(wrong(EXPECTED_PRINCIPALS, Some(arn), TAKES)) })
+        .collect()
+}
+
+/// Whether this is `arn:PARTITION:iam::ACCOUNT:role/PATH/NAME`.
+fn is_role(arn: &str) -> bool {
+    let mut parts = arn.splitn(6, ':');
+    let mut next = || parts.next().unwrap_or_default();
+    let (prefix, partition, service, region, account, resource) = (next(), next(), next(), next(), next(), next());
+    let name = resource.strip_prefix("role/").unwrap_or_default();
+    prefix == "arn"
+        && partition.starts_with("aws")
+        && service == "iam"
+        && region.is_empty()
+        && is_account_id(account)
+        && !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@/-".contains(&b))
+}
+
+fn budget(value: Option<String>) -> Result<Duration, Error> {
+    const TAKES: &str = "whole milliseconds from 0 (no look-ups) to 10000";
+    let Some(held) = value else { return Ok(Duration::from_millis(2_000)) };
+    match held.parse() {
+        Ok(ms @ 0..=10_000) => Ok(Duration::from_millis(ms)),
+        _ => Err(wrong(ENRICH_TIMEOUT_MS, Some(&held), TAKES)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(overrides: &[(&str, &str)]) -> Result<Config, String> {
+        let mut variables = vec![
+            ("ALERTS_TOPIC_ARN", "arn:aws:sns:eu-west-1:111122223333:alerts"),
+            ("FINDINGS_TOPIC_ARN", "arn:aws:sns:eu-west-1:111122223333:findings"),
+        ];
+        variables.extend(overrides);
+        let last = |name: &str| variables.iter().rev().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        Config::read(last).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn two_topics_are_enough() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.enrich_timeout, Duration::from_secs(2));
+        assert_eq!(config.rules.minimum_severity, Severity::Informational);
+        assert_eq!(config.rules.opt_ins, OptIns::default());
+        assert!(config.rules.expected_principals.is_empty());
+    }
+
+    #[test]
+    fn every_variable_is_taken() {
+        let config = read(&[
+            ("MINIMUM_SEVERITY", "medium"),
+            ("REPORT_DENIED_ATTEMPTS", "TRUE"),
+            ("REPORT_LOST_KEY_USE", "true"),
+            ("EXPECTED_PRINCIPALS", "arn:aws:iam::111122223333:role/a, arn:aws-cn:iam::111122223333:role/path/b"),
+            ("ENRICH_TIMEOUT_MS", "500"),
+        ])
+        .unwrap();
+        assert_eq!(config.rules.minimum_severity, Severity::Medium);
+        assert!(config.rules.opt_ins.denied_attempts && config.rules.opt_ins.lost_key_use);
+        assert_eq!(config.rules.expected_principals.len(), 2);
+        assert_eq!(config.enrich_timeout, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn wrong_value_is_named_with_what_it_takes() {
+        for (name, held, takes) in [
+            ("ALERTS_TOPIC_ARN", "", "is not set; it takes the ARN of an SNS topic"),
+            ("FINDINGS_TOPIC_ARN", "arn:aws:sqs:eu-west-1:111122223333:q", "an SNS topic"),
+            ("ALERTS_TOPIC_ARN", "arn:aws-cn:sns:eu-west-1:111122223333:alerts", "an SNS topic"),
+            ("MINIMUM_SEVERITY", "Severe", "Informational, Low, Medium, High or Critical"),
+            ("REPORT_DENIED_ATTEMPTS", "yes", "true or false"),
+            ("REPORT_LOST_KEY_USE", "1", "true or false"),
+            ("EXPECTED_PRINCIPALS", "arn:aws:sts::111122223333:assumed-role/a/b", "ARNs of IAM roles"),
+            ("EXPECTED_PRINCIPALS", "arn:aws:iam::111122223333:role/", "ARNs of IAM roles"),
+            ("ENRICH_TIMEOUT_MS", "2s", "whole milliseconds"),
+            ("ENRICH_TIMEOUT_MS", "10001", "whole milliseconds"),
+        ] {
+            let error = read(&[(name, held)]).unwrap_err();
+            assert!(error.contains(name) && error.contains(held) && error.contains(takes), "{error}");
+        }
+    }
+
+    #[test]
+    fn hostile_value_cannot_forge_a_log_line() {
+        assert!(!read(&[("MINIMUM_SEVERITY", "x\nERROR y")]).unwrap_err().contains('\n'));
+    }
+}

@@ -1,0 +1,720 @@
+//! The catalogue of detections, and the decision which of them a signal is.
+//!
+//! The decision rests on the signal alone. What KMS says about the key afterwards changes the severity and the context,
+//! never whether there is a finding.
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::actor::Actor;
+use crate::escape::inert;
+use crate::event::{Event, KMS_EVENT_SOURCE, Native, Record, Signal};
+use crate::finding::{Activity, Assessment, Deadline, Finding, Origin, Severity, Source, Subject};
+use crate::key::{KeyArn, KeyFacts, Region, Why, is_account_id};
+use crate::policy;
+
+/// What a detection is for in code; each has one [`Detection`] in the [`CATALOGUE`].
+#[allow(missing_docs, reason = "the catalogue says what each means")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    KeyDeletionScheduled,
+    KeyDisabled,
+    KeyMaterialDeleted,
+    KeyMaterialExpired,
+    KeyDeleted,
+    KeyStoreDisconnected,
+    KeyStoreChanged,
+    KeyStoreDeleted,
+    KeyPolicyLockout,
+    KeyMaterialExpiring,
+    KeyMaterialRestored,
+    KeyDeletionCancelled,
+    KeyEnabled,
+    KeyStoreConnected,
+    KeyLossDenied,
+    LostKeyUsed,
+    UnreadableSignal,
+}
+
+/// One entry of the catalogue: what to look for, and what it means.
+#[derive(Debug)]
+pub struct Detection {
+    /// The entry's place in the code.
+    pub kind: Kind,
+    /// The name that users see and filter by.
+    pub id: &'static str,
+    /// Whether it is reported without being asked for.
+    pub by_default: bool,
+    /// The severity before any fact about the case.
+    pub severity: Severity,
+    /// Where in a key's story it stands.
+    pub activity: Activity,
+    /// The title.
+    pub title: &'static str,
+    /// What happened to the key, for the Subject: "KMS key … *scheduled for deletion*".
+    pub happened: &'static str,
+    /// What it means, in a sentence.
+    pub meaning: &'static str,
+    /// Whether and until when it can be undone, in a sentence.
+    pub way_back: &'static str,
+    /// The MITRE ATT&CK technique; None for what isn't an attack.
+    pub technique: Option<Technique>,
+}
+
+impl Detection {
+    /// Whether it tells of a danger, not of the end of one.
+    pub fn is_danger(&self) -> bool {
+        self.activity != Activity::Close && self.kind != Kind::KeyDeletionCancelled
+    }
+}
+
+/// A technique of MITRE ATT&CK's Impact tactic (TA0040). <https://attack.mitre.org/tactics/TA0040/>
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Technique {
+    /// T1485.
+    DataDestruction,
+    /// T1486.
+    DataEncryptedForImpact,
+    /// T1489.
+    ServiceStop,
+    /// T1490.
+    InhibitSystemRecovery,
+}
+
+impl Technique {
+    /// Its id and name.
+    pub fn id_and_name(self) -> (&'static str, &'static str) {
+        match self {
+            Self::DataDestruction => ("T1485", "Data Destruction"),
+            Self::DataEncryptedForImpact => ("T1486", "Data Encrypted for Impact"),
+            Self::ServiceStop => ("T1489", "Service Stop"),
+            Self::InhibitSystemRecovery => ("T1490", "Inhibit System Recovery"),
+        }
+    }
+}
+
+/// Everything the guard can report.
+pub static CATALOGUE: [Detection; 17] = [
+    Detection {
+        kind: Kind::KeyDeletionScheduled,
+        id: "key-deletion-scheduled",
+        by_default: true,
+        severity: Severity::High,
+        activity: Activity::Create,
+        title: "KMS key scheduled for deletion",
+        happened: "scheduled for deletion",
+        meaning: "The key can't be used from now on; when the waiting period is over it is destroyed, and with it all data under it.",
+        way_back: "Until the waiting period is over: cancel the deletion, then enable the key.",
+        technique: Some(Technique::DataDestruction),
+    },
+    Detection {
+        kind: Kind::KeyDisabled,
+        id: "key-disabled",
+        by_default: true,
+        severity: Severity::Medium,
+        activity: Activity::Create,
+        title: "KMS key disabled",
+        happened: "disabled",
+        meaning: "The key can't be used from now on, so what is encrypted under it can't be read.",
+        way_back: "At any time: enable the key.",
+        technique: Some(Technique::ServiceStop),
+    },
+    Detection {
+        kind: Kind::KeyMaterialDeleted,
+        id: "key-material-deleted",
+        by_default: true,
+        severity: Severity::Critical,
+        activity: Activity::Create,
+        title: "Imported key material of a KMS key deleted",
+        happened: "key material deleted",
+        meaning: "The key lost its imported material at once, without a waiting period; nothing under it can be read.",
+        way_back: "Only by importing the same key material again; if nobody kept a copy, the data is lost.",
+        technique: Some(Technique::DataDestruction),
+    },
+    Detection {
+        kind: Kind::KeyMaterialExpired,
+        id: "key-material-expired",
+        by_default: true,
+        severity: Severity::High,
+        activity: Activity::Create,
+        title: "Imported key material of a KMS key expired",
+        happened: "key material expired",
+        meaning: "KMS deleted the key's imported material because its time was over; nothing under it can be read.",
+        way_back: "Only by importing the same key material again; if nobody kept a copy, the data is lost.",
+        technique: Some(Technique::DataDestruction),
+    },
+    Detection {
+        kind: Kind::KeyDeleted,
+        id: "key-deleted",
+        by_default: true,
+        severity: Severity::Critical,
+        activity: Activity::Update,
+        title: "KMS key deleted",
+        happened: "deleted for good",
+        meaning: "KMS destroyed the key: all data that is encrypted under it alone is lost.",
+        way_back: "None.",
+        technique: Some(Technique::DataDestruction),
+    },
+    Detection {
+        kind: Kind::KeyStoreDisconnected,
+        id: "key-store-disconnected",
+        by_default: true,
+        severity: Severity::High,
+        activity: Activity::Create,
+        title: "Custom key store disconnected",
+        happened: "disconnected",
+        meaning: "Every KMS key of the store is unavailable, so nothing under those keys can be read.",
+        way_back: "At any time, as long as the cluster or proxy behind it is there: connect the store.",
+        technique: Some(Technique::ServiceStop),
+    },
+    Detection {
+        kind: Kind::KeyStoreChanged,
+        id: "key-store-changed",
+        by_default: true,
+        severity: Severity::Medium,
+        activity: Activity::Create,
+        title: "Custom key store changed",
+        happened: "changed",
+        meaning: "The store may point to another cluster or proxy; keys whose material isn't there can't be used.",
+        way_back: "Update the store back to the cluster or proxy that holds the keys' material.",
+        technique: Some(Technique::InhibitSystemRecovery),
+    },
+    Detection {
+        kind: Kind::KeyStoreDeleted,
+        id: "key-store-deleted",
+        by_default: true,
+        severity: Severity::Low,
+        activity: Activity::Create,
+        title: "Custom key store deleted",
+        happened: "deleted",
+        meaning: "The store is gone from KMS. It held no keys, or KMS would have refused; the cluster or proxy behind it is untouched.",
+        way_back: "Create the store again on the same cluster or proxy.",
+        technique: Some(Technique::InhibitSystemRecovery),
+    },
+    Detection {
+        kind: Kind::KeyPolicyLockout,
+        id: "key-policy-lockout",
+        by_default: true,
+        severity: Severity::High,
+        activity: Activity::Create,
+        title: "Key policy of a KMS key locks its account out",
+        happened: "policy locks the account out",
+        meaning: "The account's administrators may be unable to manage the key, or to cancel its deletion.",
+        way_back: "As long as somebody may call PutKeyPolicy: put back a policy that lets the account in. Else AWS Support.",
+        technique: Some(Technique::InhibitSystemRecovery),
+    },
+    Detection {
+        kind: Kind::KeyMaterialExpiring,
+        id: "key-material-expiring",
+        by_default: true,
+        severity: Severity::Low,
+        activity: Activity::Create,
+        title: "Imported key material of a KMS key will expire",
+        happened: "key material set to expire",
+        meaning: "KMS will delete the imported material when its time is over; from then on nothing under the key can be read.",
+        way_back: "At any time, with the same key material at hand: import it again without an expiry.",
+        technique: Some(Technique::DataEncryptedForImpact),
+    },
+    Detection {
+        kind: Kind::KeyMaterialRestored,
+        id: "key-material-restored",
+        by_default: true,
+        severity: Severity::Informational,
+        activity: Activity::Close,
+        title: "Key material of a KMS key imported again",
+        happened: "key material restored",
+        meaning: "The key has its imported material, and the material doesn't expire.",
+        way_back: "Nothing to undo.",
+        technique: None,
+    },
+    Detection {
+        kind: Kind::KeyDeletionCancelled,
+        id: "key-deletion-cancelled",
+        by_default: true,
+        severity: Severity::Informational,
+        activity: Activity::Update,
+        title: "Deletion of a KMS key cancelled",
+        happened: "deletion cancelled, key still disabled",
+        meaning: "The key won't be deleted, but it is STILL DISABLED: nothing under it can be read until somebody enables it.",
+        way_back: "Enable the key.",
+        technique: None,
+    },
+    Detection {
+        kind: Kind::KeyEnabled,
+        id: "key-enabled",
+        by_default: true,
+        severity: Severity::Informational,
+        activity: Activity::Close,
+        title: "KMS key enabled",
+        happened: "enabled",
+        meaning: "The key can be used again.",
+        way_back: "Nothing to undo.",
+        technique: None,
+    },
+    Detection {
+        kind: Kind::KeyStoreConnected,
+        id: "key-store-connected",
+        by_default: true,
+        severity: Severity::Informational,
+        activity: Activity::Close,
+        title: "Custom key store connected",
+        happened: "connection started",
+        meaning: "KMS is connecting the store; once that succeeds, its keys can be used again.",
+        way_back: "Nothing to undo.",
+        technique: None,
+    },
+    Detection {
+        kind: Kind::KeyLossDenied,
+        id: "key-loss-denied",
+        by_default: false,
+        severity: Severity::Low,
+        activity: Activity::Create,
+        title: "Attempt to lose a KMS key denied",
+        happened: "attempt denied",
+        meaning: "Somebody tried and had no permission: a mistake, or someone finding out what they may do.",
+        way_back: "Nothing to undo; ask who it was.",
+        technique: Some(Technique::DataDestruction),
+    },
+    Detection {
+        kind: Kind::LostKeyUsed,
+        id: "lost-key-used",
+        by_default: false,
+        severity: Severity::High,
+        activity: Activity::Update,
+        title: "A lost KMS key is still needed",
+        happened: "needed while it can't be used",
+        meaning: "A cryptographic call failed because the key is disabled or pending deletion: something depends on it.",
+        way_back: "As long as the key isn't deleted: cancel the deletion if one is scheduled, then enable the key.",
+        technique: Some(Technique::DataEncryptedForImpact),
+    },
+    Detection {
+        kind: Kind::UnreadableSignal,
+        id: "unreadable-signal",
+        by_default: true,
+        severity: Severity::High,
+        activity: Activity::Create,
+        title: "A KMS event that can't be understood",
+        happened: "event can't be understood",
+        meaning: "An event of KMS reached the guard and can't be read, so it may be the loss of a key. The raw text is attached.",
+        way_back: "Look the event up in CloudTrail and decide.",
+        technique: None,
+    },
+];
+
+impl Kind {
+    /// The catalogue's entry.
+    pub fn detection(self) -> &'static Detection {
+        // A test shows that the catalogue is in the order of the enum.
+        CATALOGUE.get(self as usize).unwrap_or(&CATALOGUE[0])
+    }
+}
+
+/// Which of the opt-in detections are wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OptIns {
+    /// `key-loss-denied`.
+    pub denied_attempts: bool,
+    /// `lost-key-used`.
+    pub lost_key_use: bool,
+}
+
+/// KMS's cryptographic operations: those that fail when the key is lost.
+/// <https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#cryptographic-operations>
+const CRYPTOGRAPHIC_CALLS: [&str; 12] = [
+    "Decrypt",
+    "DeriveSharedSecret",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyPair",
+    "GenerateDataKeyPairWithoutPlaintext",
+    "GenerateDataKeyWithoutPlaintext",
+    "GenerateMac",
+    "ReEncrypt",
+    "Sign",
+    "Verify",
+    "VerifyMac",
+];
+
+/// The default waiting period of ScheduleKeyDeletion, in days.
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_ScheduleKeyDeletion.html>
+const DEFAULT_WAITING_PERIOD_DAYS: i64 = 30;
+
+/// Decides what a signal is. None is silence. `now` stands in for a time that the signal doesn't tell.
+pub fn detect(event: &Event, opt_ins: OptIns, now: OffsetDateTime) -> Option<Finding> {
+    let mut particulars = Vec::new();
+    let kind = match &event.signal {
+        Signal::ApiCall(record) | Signal::ServiceEvent(record) if record.event_source != KMS_EVENT_SOURCE => {
+            return None;
+        }
+        Signal::ApiCall(record) if record.failed => failed_call(record, event, opt_ins)?,
+        Signal::ApiCall(record) => api_call(record, event, &mut particulars)?,
+        Signal::ServiceEvent(record) => service_event(record)?,
+        Signal::Native { kind: Native::KeyDeletion, .. } => Kind::KeyDeleted,
+        Signal::Native { kind: Native::MaterialExpiration, .. } => Kind::KeyMaterialExpired,
+        Signal::Unreadable(why) => {
+            particulars.push(format!("Why: {}.", inert(why, 300)));
+            Kind::UnreadableSignal
+        }
+        Signal::Foreign(_) => return None,
+    };
+    Some(finding(kind, event, particulars, now))
+}
+
+fn api_call(record: &Record, event: &Event, particulars: &mut Vec<String>) -> Option<Kind> {
+    Some(match record.event_name.as_str() {
+        "ScheduleKeyDeletion" => Kind::KeyDeletionScheduled,
+        "DisableKey" => Kind::KeyDisabled,
+        "DeleteImportedKeyMaterial" => {
+            if let Some(id) = &record.request.key_material_id {
+                particulars.push(format!("Only this key material was deleted: {}.", inert(id, 128)));
+            }
+            Kind::KeyMaterialDeleted
+        }
+        "DisconnectCustomKeyStore" => Kind::KeyStoreDisconnected,
+        "UpdateCustomKeyStore" => {
+            let changed = record.request.parameters.iter().filter(|name| *name != "customKeyStoreId");
+            let changed: Vec<_> = changed.map(|name| inert(name, 64)).collect();
+            if !changed.is_empty() {
+                particulars.push(format!("The call set: {}.", changed.join(", ")));
+            }
+            Kind::KeyStoreChanged
+        }
+        "DeleteCustomKeyStore" => Kind::KeyStoreDeleted,
+        "ConnectCustomKeyStore" => Kind::KeyStoreConnected,
+        "CancelKeyDeletion" => Kind::KeyDeletionCancelled,
+        "EnableKey" => Kind::KeyEnabled,
+        "PutKeyPolicy" => {
+            let key = key_arn(event);
+            let account = key.as_ref().map(KeyArn::account).or(record.recipient_account.as_deref());
+            let arn = key.as_ref().map(KeyArn::to_string);
+            let lockout = policy::lockout(record.request.policy.as_deref(), account, arn.as_deref());
+            if record.request.bypass_lockout_check {
+                particulars
+                    .push("The caller switched the policy lockout check off (bypassPolicyLockoutSafetyCheck).".into());
+            } else {
+                lockout.as_ref()?;
+            }
+            particulars.extend(lockout);
+            Kind::KeyPolicyLockout
+        }
+        "ImportKeyMaterial" => return imported(record),
+        _ => return None,
+    })
+}
+
+/// An import sets a timer, or ends the danger, or adds new material that changes nothing for the data there is.
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_ImportKeyMaterial.html>
+fn imported(record: &Record) -> Option<Kind> {
+    let request = &record.request;
+    // Expiry is the API's default, so only a record that says otherwise means that the material stays.
+    if request.valid_to.is_some() || request.expiration_model.as_deref() != Some("KEY_MATERIAL_DOES_NOT_EXPIRE") {
+        return Some(Kind::KeyMaterialExpiring);
+    }
+    (request.import_type.as_deref() != Some("NEW_KEY_MATERIAL")).then_some(Kind::KeyMaterialRestored)
+}
+
+fn service_event(record: &Record) -> Option<Kind> {
+    match record.event_name.as_str() {
+        "DeleteKey" if !record.failed => Some(Kind::KeyDeleted),
+        "DeleteExpiredKeyMaterial" if !record.failed => Some(Kind::KeyMaterialExpired),
+        _ => None,
+    }
+}
+
+fn failed_call(record: &Record, event: &Event, opt_ins: OptIns) -> Option<Kind> {
+    if opt_ins.denied_attempts && is_denied(record) {
+        // Only what would have been a danger is an attempt at one: a harmless policy that was refused isn't.
+        let would_be = api_call(record, event, &mut Vec::new()).filter(|kind| kind.detection().is_danger());
+        return would_be.map(|_| Kind::KeyLossDenied);
+    }
+    let lost = opt_ins.lost_key_use && CRYPTOGRAPHIC_CALLS.contains(&record.event_name.as_str()) && is_lost(record);
+    lost.then_some(Kind::LostKeyUsed)
+}
+
+/// Whether a call was refused for want of permission. The code is spelled in several ways.
+fn is_denied(record: &Record) -> bool {
+    match &record.error_code {
+        Some(code) => code.starts_with("AccessDenied") || code.ends_with("UnauthorizedOperation"),
+        None => record.error_message.as_deref().is_some_and(|message| message.contains("is not authorized to perform")),
+    }
+}
+
+/// Whether a call failed because the key is disabled or pending deletion: told by the code, or by the message, since the
+/// same code stands for several states.
+fn is_lost(record: &Record) -> bool {
+    let code = record.error_code.as_deref().unwrap_or_default();
+    let message = record.error_message.as_deref().unwrap_or_default();
+    let by_message = message.contains("is disabled") || message.contains("is pending deletion");
+    by_message || matches!(code, "Disabled" | "DisabledException" | "KMSDisabledException")
+}
+
+fn finding(kind: Kind, event: &Event, particulars: Vec<String>, now: OffsetDateTime) -> Finding {
+    let detection = kind.detection();
+    let record = event.record();
+    let subject = subject(kind, event);
+    let time = record.and_then(|r| r.event_time).or(event.envelope.time).unwrap_or(now);
+    Finding {
+        detection,
+        time,
+        deadline: deadline(kind, record, time),
+        actor: match (&event.signal, record) {
+            (Signal::Native { .. }, _) => Actor::kms(),
+            (_, Some(record)) => Actor::of(record),
+            (_, None) => Actor::default(),
+        },
+        origin: origin(detection, event, &subject),
+        subject,
+        particulars,
+        facts: KeyFacts::unknown(Why::NotAsked),
+        assessment: Assessment { severity: detection.severity, reasons: Vec::new() },
+        raw: event.raw.clone(),
+    }
+}
+
+fn subject(kind: Kind, event: &Event) -> Subject {
+    let store = event.record().and_then(|record| record.request.key_store_id.as_deref());
+    let of_store = matches!(
+        kind,
+        Kind::KeyStoreDisconnected | Kind::KeyStoreChanged | Kind::KeyStoreDeleted | Kind::KeyStoreConnected
+    );
+    if of_store || (kind == Kind::KeyLossDenied && store.is_some()) {
+        let name = event.record().and_then(|record| record.key_store_name.clone());
+        return Subject::KeyStore { id: store.filter(|id| is_key_store_id(id)).map(str::to_owned), name };
+    }
+    match key_arn(event) {
+        Some(arn) => Subject::Key(arn),
+        None => Subject::Unknown { given: given_key(event) },
+    }
+}
+
+/// Which key a signal is about, by the most reliable of the places that name one.
+fn key_arn(event: &Event) -> Option<KeyArn> {
+    let first_key = |arns: &[String]| arns.iter().find_map(|arn| arn.parse::<KeyArn>().ok());
+    let from_response = || event.record()?.response.key_id.as_deref()?.parse().ok();
+    let from_resources = || first_key(&event.record()?.resources);
+    let from_request = || {
+        let given = given_key(event)?;
+        let region = event.record().and_then(|r| r.region.as_deref()).or(event.envelope.region.as_deref())?;
+        let account =
+            event.record().and_then(|r| r.recipient_account.as_deref()).or(event.envelope.account.as_deref())?;
+        given.parse().or_else(|_| KeyArn::new(region, account, &given)).ok()
+    };
+    from_response().or_else(from_resources).or_else(from_request).or_else(|| first_key(&event.envelope.resources))
+}
+
+/// The key as the signal's own words have it.
+fn given_key(event: &Event) -> Option<String> {
+    match &event.signal {
+        Signal::Native { key_id, .. } => key_id.clone(),
+        _ => event.record()?.request.key_id.clone(),
+    }
+}
+
+fn is_key_store_id(id: &str) -> bool {
+    let rest = id.strip_prefix("cks-").unwrap_or_default();
+    (1..=64).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
+fn deadline(kind: Kind, record: Option<&Record>, time: OffsetDateTime) -> Deadline {
+    match (kind, record) {
+        (Kind::KeyDeletionScheduled, Some(record)) => {
+            if record.response.key_state.as_deref() == Some("PendingReplicaDeletion") {
+                return Deadline::AfterReplicas;
+            }
+            if let Some(date) = record.response.deletion_date {
+                return Deadline::At(date, Source::Record);
+            }
+            let days = record.request.pending_window_days.filter(|days| (7..=30).contains(days));
+            let days = days.unwrap_or(DEFAULT_WAITING_PERIOD_DAYS);
+            Deadline::At(time + time::Duration::days(days), Source::Estimate)
+        }
+        (Kind::KeyMaterialExpiring, Some(record)) => match record.request.valid_to {
+            Some(at) => Deadline::At(at, Source::Record),
+            None => Deadline::None,
+        },
+        (Kind::KeyMaterialDeleted | Kind::KeyMaterialExpired | Kind::KeyDeleted, _) => Deadline::Immediate,
+        _ => Deadline::None,
+    }
+}
+
+fn origin(detection: &Detection, event: &Event, subject: &Subject) -> Origin {
+    let record = event.record();
+    let envelope = &event.envelope;
+    let event_id = record.and_then(|r| r.event_id.clone());
+    let region = [record.and_then(|r| r.region.as_deref()), envelope.region.as_deref()];
+    let account = [record.and_then(|r| r.recipient_account.as_deref()), envelope.account.as_deref()];
+    Origin {
+        uid: uid(detection, event, subject),
+        event_name: record
+            .map(|r| r.event_name.clone())
+            .or_else(|| envelope.detail_type.clone())
+            .unwrap_or_else(|| "unknown".into()),
+        event_source: record.map_or_else(|| KMS_EVENT_SOURCE.to_owned(), |r| r.event_source.clone()),
+        in_cloudtrail: event_id.is_some(),
+        event_id: event_id.or_else(|| envelope.id.clone()),
+        shared_event_id: record.and_then(|r| r.shared_event_id.clone()),
+        request_id: record.and_then(|r| r.request_id.clone()),
+        error: record.filter(|r| r.failed).map(Record::error),
+        account: account.into_iter().flatten().find(|id| is_account_id(id)).map(str::to_owned),
+        region: region.into_iter().flatten().find_map(|name| name.parse::<Region>().ok()),
+        waiting_period_days: record.and_then(|r| r.request.pending_window_days),
+    }
+}
+
+/// The same for every delivery of the same event, and for every announcement of the same deletion.
+fn uid(detection: &Detection, event: &Event, subject: &Subject) -> Uuid {
+    /// What the names under it are unique in.
+    const NAMESPACE: Uuid = Uuid::from_u128(0x1c2f_6a52_8d0b_5c57_9a3e_5b1f_4f0e_7d21);
+    let named =
+        |what: &str, name: &str| Uuid::new_v5(&NAMESPACE, format!("{what}\n{}\n{name}", detection.id).as_bytes());
+    if let (Kind::KeyDeleted, Subject::Key(arn)) = (detection.kind, subject) {
+        return named("key", &arn.to_string());
+    }
+    match event.record().and_then(|r| r.event_id.as_deref()).or(event.envelope.id.as_deref()) {
+        Some(id) => named("event", id),
+        None => named("text", &event.raw.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use time::macros::datetime;
+
+    const NOW: OffsetDateTime = datetime!(2026-11-21 03:12:44 UTC);
+    const ALL: OptIns = OptIns { denied_attempts: true, lost_key_use: true };
+
+    fn call(name: &str, fields: Value) -> Event {
+        let mut record = json!({
+            "eventSource": "kms.amazonaws.com", "eventName": name, "eventID": "e-1", "eventType": "AwsApiCall",
+            "eventTime": "2026-11-21T03:12:44Z", "awsRegion": "eu-west-1", "recipientAccountId": "111122223333",
+            "requestParameters": {"keyId": "0f1e2d3c"},
+        });
+        let object = record.as_object_mut().unwrap();
+        object.extend(fields.as_object().unwrap().clone());
+        Event::from_value(record)
+    }
+
+    fn found(event: &Event) -> Option<Finding> {
+        detect(event, OptIns::default(), NOW)
+    }
+
+    #[test]
+    fn every_kind_has_its_entry_in_order() {
+        for (index, detection) in CATALOGUE.iter().enumerate() {
+            assert_eq!(detection.kind as usize, index, "{}", detection.id);
+            assert_eq!(detection.kind.detection().id, detection.id);
+        }
+        assert_eq!(Kind::UnreadableSignal as usize + 1, CATALOGUE.len());
+    }
+
+    #[test]
+    fn denied_call_is_not_a_loss() {
+        let event = call("ScheduleKeyDeletion", json!({"errorCode": "AccessDenied", "errorMessage": "no"}));
+        assert!(found(&event).is_none());
+        assert_eq!(detect(&event, ALL, NOW).unwrap().detection.id, "key-loss-denied");
+    }
+
+    #[test]
+    fn call_that_failed_otherwise_is_silence() {
+        let event = call(
+            "ScheduleKeyDeletion",
+            json!({"errorCode": "KMSInvalidStateException", "errorMessage": "x is pending deletion."}),
+        );
+        assert!(detect(&event, ALL, NOW).is_none());
+    }
+
+    #[test]
+    fn another_services_call_of_the_same_name_is_silence() {
+        assert!(found(&call("DisableKey", json!({"eventSource": "example.amazonaws.com"}))).is_none());
+    }
+
+    #[test]
+    fn deadline_is_the_records_then_an_estimate() {
+        let deadline = |fields: Value| found(&call("ScheduleKeyDeletion", fields)).unwrap().deadline;
+        assert_eq!(
+            deadline(json!({"responseElements": {"deletionDate": "Nov 28, 2026, 12:00:00 AM"}})),
+            Deadline::At(datetime!(2026-11-28 00:00 UTC), Source::Record)
+        );
+        assert_eq!(
+            deadline(
+                json!({"requestParameters": {"keyId": "a", "pendingWindowInDays": "7"}, "responseElements": {"deletionDate": "?"}})
+            ),
+            Deadline::At(NOW + time::Duration::days(7), Source::Estimate)
+        );
+        assert_eq!(deadline(json!({})), Deadline::At(NOW + time::Duration::days(30), Source::Estimate));
+        assert_eq!(
+            deadline(json!({"responseElements": {"keyState": "PendingReplicaDeletion"}})),
+            Deadline::AfterReplicas
+        );
+    }
+
+    #[test]
+    fn key_is_taken_from_the_most_reliable_place() {
+        let key = |fields: Value| found(&call("DisableKey", fields)).unwrap().story();
+        let arn = |id: &str| format!("arn:aws:kms:eu-west-1:111122223333:key/{id}");
+        assert_eq!(key(json!({})), arn("0f1e2d3c"));
+        assert_eq!(key(json!({"requestParameters": {"keyId": arn("mrk-1")}})), arn("mrk-1"));
+        let resources = json!([{"ARN": "arn:aws:kms:eu-west-1:111122223333:alias/x"}, {"ARN": arn("res")}]);
+        assert_eq!(key(json!({"resources": resources})), arn("res"));
+        assert_eq!(key(json!({"resources": resources, "responseElements": {"keyId": arn("resp")}})), arn("resp"));
+    }
+
+    #[test]
+    fn key_that_cannot_be_one_is_unknown_and_still_reported() {
+        let finding =
+            found(&call("ScheduleKeyDeletion", json!({"requestParameters": {"keyId": "x; rm -rf /"}}))).unwrap();
+        assert_eq!(finding.subject, Subject::Unknown { given: Some("x; rm -rf /".into()) });
+    }
+
+    #[test]
+    fn repeated_delivery_has_the_same_uid_and_another_event_another() {
+        let uid = |id: &str, name: &str| found(&call(name, json!({"eventID": id}))).unwrap().origin.uid;
+        assert_eq!(uid("a", "DisableKey"), uid("a", "DisableKey"));
+        assert_ne!(uid("a", "DisableKey"), uid("b", "DisableKey"));
+        assert_ne!(uid("a", "DisableKey"), uid("a", "EnableKey"));
+    }
+
+    #[test]
+    fn every_announcement_of_a_deletion_has_one_uid() {
+        let arn = "arn:aws:kms:eu-west-1:111122223333:key/0f1e2d3c";
+        let native = |id: &str| {
+            Event::from_value(
+                json!({"id": id, "source": "aws.kms", "detail-type": "KMS CMK Deletion", "resources": [arn],
+                "account": "111122223333", "region": "eu-west-1", "detail": {"key-id": "0f1e2d3c"}}),
+            )
+        };
+        let trail = call("DeleteKey", json!({"eventType": "AwsServiceEvent", "resources": [{"ARN": arn}]}));
+        let uids = [&native("1"), &native("2"), &trail].map(|event| found(event).unwrap().origin.uid);
+        assert!(uids.iter().all(|uid| *uid == uids[0]), "{uids:?}");
+    }
+
+    #[test]
+    fn new_material_that_stays_is_silence_and_old_material_is_the_end_of_the_danger() {
+        let import = |parameters: Value| {
+            found(&call("ImportKeyMaterial", json!({"requestParameters": parameters}))).map(|f| f.detection.id)
+        };
+        let stays = "KEY_MATERIAL_DOES_NOT_EXPIRE";
+        assert_eq!(import(json!({"keyId": "a", "expirationModel": stays, "importType": "NEW_KEY_MATERIAL"})), None);
+        assert_eq!(import(json!({"keyId": "a", "expirationModel": stays})), Some("key-material-restored"));
+        assert_eq!(
+            import(json!({"keyId": "a", "expirationModel": stays, "importType": "EXISTING_KEY_MATERIAL"})),
+            Some("key-material-restored")
+        );
+        assert_eq!(import(json!({"keyId": "a", "validTo": "Nov 2, 2027, 11:25:25 PM"})), Some("key-material-expiring"));
+    }
+
+    #[test]
+    fn lost_key_is_told_by_code_or_message() {
+        let used = |fields: Value| detect(&call("Decrypt", fields), ALL, NOW).map(|f| f.detection.id);
+        assert_eq!(used(json!({"errorCode": "DisabledException"})), Some("lost-key-used"));
+        assert_eq!(
+            used(json!({"errorCode": "KMSInvalidStateException", "errorMessage": "k is pending deletion."})),
+            Some("lost-key-used")
+        );
+        assert_eq!(used(json!({"errorMessage": "k is disabled."})), Some("lost-key-used"));
+        assert_eq!(used(json!({"errorCode": "AccessDenied", "errorMessage": "no"})), None);
+        assert_eq!(used(json!({})), None);
+    }
+}

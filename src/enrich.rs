@@ -1,0 +1,184 @@
+//! What KMS itself knows about a key, asked for all at once and within a budget. Best effort: a fact that can't be had
+//! is unknown with the reason, and never stops an alert.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use aws_sdk_kms::Client;
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::primitives::DateTime;
+use aws_sdk_kms::types::{
+    GrantConstraints, GrantListEntry, KeyManagerType, KeyMetadata as Described, MultiRegionKeyType,
+};
+use time::OffsetDateTime;
+use tokio::time::{Instant, timeout_at};
+
+use crate::finding::{Deadline, Finding, Source};
+use crate::key::{Fact, Grants, KeyArn, KeyFacts, KeyMetadata, LastUsage, MultiRegion, Why};
+
+/// How many grants are read at most: three pages of the largest size.
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_ListGrants.html>
+pub const MOST_GRANTS: usize = GRANT_PAGES * GRANTS_A_PAGE as usize;
+const GRANT_PAGES: usize = 3;
+const GRANTS_A_PAGE: i32 = 100;
+
+/// Asks KMS about the finding's key and puts the answers in. Returns within `budget`.
+pub async fn enrich(finding: &mut Finding, kms: &Client, budget: Duration) {
+    finding.facts = match finding.key() {
+        Some(_) if budget.is_zero() => KeyFacts::unknown(Why::NotAsked),
+        Some(arn) => look_up(kms, arn, budget).await,
+        None => KeyFacts::unknown(Why::NoKey),
+    };
+    let described = finding.facts.metadata.known().filter(|m| m.state.as_deref() != Some("PendingReplicaDeletion"));
+    if let (Deadline::At(_, Source::Record | Source::Estimate), Some(date)) =
+        (finding.deadline, described.and_then(|m| m.deletion_date))
+    {
+        finding.deadline = Deadline::At(date, Source::Kms);
+    }
+    // The record's response may be missing; KMS then says whether a date is to be had at all.
+    let awaits_replicas =
+        finding.facts.metadata.known().is_some_and(|m| m.state.as_deref() == Some("PendingReplicaDeletion"));
+    if awaits_replicas && matches!(finding.deadline, Deadline::At(_, Source::Estimate)) {
+        finding.deadline = Deadline::AfterReplicas;
+    }
+}
+
+async fn look_up(kms: &Client, arn: &KeyArn, budget: Duration) -> KeyFacts {
+    let until = Instant::now() + budget;
+    let arn = arn.to_string();
+    let (metadata, aliases, tags, last_usage, grants) = tokio::join!(
+        within(until, async { Ok(metadata(kms.describe_key().key_id(&arn).send().await?.key_metadata)) }),
+        within(until, async {
+            let listed = kms.list_aliases().key_id(&arn).send().await?;
+            Ok(listed.aliases.unwrap_or_default().into_iter().filter_map(|alias| alias.alias_name).collect())
+        }),
+        within(until, async {
+            let listed = kms.list_resource_tags().key_id(&arn).send().await?;
+            Ok(listed.tags.unwrap_or_default().into_iter().map(|tag| (tag.tag_key, tag.tag_value)).collect())
+        }),
+        within(until, last_usage(kms, &arn)),
+        grants(kms, &arn, until),
+    );
+    KeyFacts { metadata, aliases, tags, last_usage, grants }
+}
+
+/// Waits for one answer, and not longer.
+async fn within<T>(until: Instant, answer: impl Future<Output = Result<T, Why>>) -> Fact<T> {
+    match timeout_at(until, answer).await {
+        Ok(Ok(value)) => Fact::Known(value),
+        Ok(Err(why)) => Fact::Unknown(why),
+        Err(_) => Fact::Unknown(Why::TimedOut),
+    }
+}
+
+impl<E: ProvideErrorMetadata, R> From<SdkError<E, R>> for Why {
+    fn from(error: SdkError<E, R>) -> Self {
+        let Some(service) = error.as_service_error() else {
+            return match error {
+                SdkError::TimeoutError(_) => Self::TimedOut,
+                SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::TimedOut,
+                SdkError::DispatchFailure(_) => Self::Failed("KMS couldn't be reached".into()),
+                SdkError::ResponseError(_) => Self::Failed("KMS's answer couldn't be read".into()),
+                _ => Self::Failed("the request couldn't be made".into()),
+            };
+        };
+        match service.code().unwrap_or("no code") {
+            code if code.starts_with("AccessDenied") => {
+                // KMS names the kind of policy that is missing: "because no resource-based policy allows …".
+                let by_policy = service.message().is_some_and(|message| message.contains("resource-based policy"));
+                if by_policy { Self::DeniedByKeyPolicy } else { Self::Denied }
+            }
+            code if code.starts_with("Throttling") || code == "TooManyRequestsException" => Self::Throttled,
+            "NotFoundException" => Self::NotFound,
+            "UnknownOperationException" | "UnknownOperation" | "InvalidAction" | "UnsupportedOperationException" => {
+                Self::Unsupported
+            }
+            code => Self::Failed(code.to_owned()),
+        }
+    }
+}
+
+fn metadata(described: Option<Described>) -> KeyMetadata {
+    let Some(key) = described else { return KeyMetadata::default() };
+    KeyMetadata {
+        state: key.key_state.map(|state| state.as_str().to_owned()),
+        origin: key.origin.map(|origin| origin.as_str().to_owned()),
+        aws_managed: key.key_manager == Some(KeyManagerType::Aws),
+        description: key.description.filter(|description| !description.is_empty()),
+        deletion_date: key.deletion_date.as_ref().and_then(instant),
+        valid_to: key.valid_to.as_ref().and_then(instant),
+        custom_key_store_id: key.custom_key_store_id,
+        multi_region: key.multi_region_configuration.map_or(MultiRegion::No, |of| {
+            let primary = of.primary_key.and_then(|primary| primary.region).unwrap_or_else(|| "unknown".into());
+            match of.multi_region_key_type {
+                Some(MultiRegionKeyType::Replica) => MultiRegion::Replica(primary),
+                _ => MultiRegion::Primary(
+                    of.replica_keys.unwrap_or_default().into_iter().filter_map(|key| key.region).collect(),
+                ),
+            }
+        }),
+    }
+}
+
+async fn last_usage(kms: &Client, arn: &str) -> Result<LastUsage, Why> {
+    let answer = kms.get_key_last_usage().key_id(arn).send().await?;
+    let used =
+        answer.key_last_usage.as_ref().and_then(|used| Some((used.operation.as_ref()?, used.timestamp.as_ref()?)));
+    if let Some((operation, at)) = used {
+        let at = instant(at).ok_or_else(|| Why::Failed("the time of the last use can't be read".into()))?;
+        return Ok(LastUsage::Used { operation: operation.as_str().to_owned(), at });
+    }
+    let date = |date: &Option<DateTime>| date.as_ref().and_then(instant);
+    match (date(&answer.tracking_start_date), date(&answer.key_creation_date)) {
+        (Some(tracked), Some(created)) if created >= tracked => Ok(LastUsage::Never),
+        (Some(tracked), _) => Ok(LastUsage::NotSince(tracked)),
+        (None, _) => Err(Why::Failed("KMS doesn't say since when it keeps track".into())),
+    }
+}
+
+/// Reads pages until the limit, the end or the budget; what has been read counts even if a later page fails.
+async fn grants(kms: &Client, arn: &str, until: Instant) -> Fact<Grants> {
+    let mut read: Vec<GrantListEntry> = Vec::new();
+    let mut marker = None;
+    for page in 0..GRANT_PAGES {
+        let request = kms.list_grants().key_id(arn).limit(GRANTS_A_PAGE).set_marker(marker.take());
+        match within(until, async { Ok(request.send().await?) }).await {
+            Fact::Known(answer) => {
+                read.extend(answer.grants.unwrap_or_default());
+                marker = answer.next_marker.filter(|_| answer.truncated);
+                if marker.is_none() {
+                    return Fact::Known(summary(&read, false));
+                }
+            }
+            Fact::Unknown(why) if page == 0 => return Fact::Unknown(why),
+            Fact::Unknown(_) => break,
+        }
+    }
+    Fact::Known(summary(&read, true))
+}
+
+fn summary(grants: &[GrantListEntry], more: bool) -> Grants {
+    let mut grantees = BTreeMap::<String, usize>::new();
+    let mut resources = BTreeSet::new();
+    for grant in grants {
+        let grantee = grant.grantee_service_principal().or(grant.grantee_principal()).unwrap_or("unnamed");
+        *grantees.entry(grantee.to_owned()).or_default() += 1;
+        resources.extend(grant.constraints().into_iter().flat_map(named_resources));
+    }
+    let mut grantees: Vec<_> = grantees.into_iter().collect();
+    grantees.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    Grants { count: grants.len(), more, grantees, resources: resources.into_iter().collect() }
+}
+
+/// AWS services name the resource they use the key for in the encryption context that the grant is limited to, or by
+/// its ARN.
+fn named_resources(constraints: &GrantConstraints) -> impl Iterator<Item = (String, String)> {
+    let contexts = [constraints.encryption_context_subset(), constraints.encryption_context_equals()];
+    let pairs = contexts.into_iter().flatten().flatten().map(|(name, value)| (name.clone(), value.clone()));
+    pairs.chain(constraints.source_arn().map(|arn| ("aws:SourceArn".to_owned(), arn.to_owned())))
+}
+
+fn instant(time: &DateTime) -> Option<OffsetDateTime> {
+    let time = OffsetDateTime::from_unix_timestamp(time.secs()).ok()?;
+    (1970..=9000).contains(&time.year()).then_some(time)
+}

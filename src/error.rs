@@ -1,0 +1,56 @@
+//! What can go wrong for good. Look-ups are not in here: they only leave facts unknown.
+
+use aws_sdk_sns::error::{DisplayErrorContext, SdkError};
+use aws_sdk_sns::operation::publish::PublishError;
+
+/// Why the function fails: at start for a wrong variable, later because an alert couldn't be published, so that Lambda
+/// repeats the invocation.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A variable of the environment is missing or wrong.
+    #[error("{name} {problem}; it takes {takes}")]
+    Environment {
+        /// The variable.
+        name: &'static str,
+        /// What it held.
+        problem: String,
+        /// What would be right.
+        takes: &'static str,
+    },
+    /// SNS didn't take the alert.
+    #[error("the {topic} topic didn't take the alert: {cause}")]
+    Publish {
+        /// Which topic: `alerts` or `findings`.
+        topic: &'static str,
+        /// What SNS or the connection said.
+        cause: String,
+    },
+    /// Neither topic took the alert.
+    #[error("{0}; and {1}")]
+    Both(Box<Error>, Box<Error>),
+    /// The time of the invocation ran out before SNS answered.
+    #[error("SNS took longer than the {0} ms that were left of the invocation")]
+    OutOfTime(u128),
+}
+
+impl Error {
+    /// A topic's refusal, with the whole chain of causes.
+    pub(crate) fn publish(topic: &'static str, error: &SdkError<PublishError>) -> Self {
+        Self::Publish { topic, cause: crate::escape::inert(&DisplayErrorContext(error).to_string(), 500) }
+    }
+
+    /// The kind, as it stands in the logs and in Lambda's error report.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Environment { .. } => "WrongEnvironment",
+            Self::Publish { .. } | Self::Both(..) => "PublishFailed",
+            Self::OutOfTime(_) => "OutOfTime",
+        }
+    }
+}
+
+impl From<Error> for lambda_runtime::Diagnostic {
+    fn from(error: Error) -> Self {
+        Self { error_type: error.kind().into(), error_message: error.to_string() }
+    }
+}

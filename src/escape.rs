@@ -1,0 +1,104 @@
+//! Making text that a caller chose inert, so that it can't change a layout, forge a line or become a link.
+//!
+//! Everything outside the project's own words goes through here on its way into a Subject, the text alert, a reason or
+//! a title. The result is plain and reads the same everywhere: nothing in it is a line break, a control or invisible
+//! character, a bidirectional mark, a bracket that opens markup, or an address that a mail client would turn into a link.
+
+use std::fmt::Write;
+
+/// Makes the text inert and at most `max` characters of it long; says how many were cut.
+///
+/// Characters that could act are written as `\u{…}`, a backslash is doubled, `://` becomes `[:]//` and `www.` `www[.]`,
+/// as security reports write addresses that nobody should click.
+pub fn inert(text: &str, max: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(max) + 8);
+    let mut rest = text.char_indices();
+    for (at, c) in rest.by_ref().take(max) {
+        let before = || text.get(..at).unwrap_or_default();
+        let after = || text.get(at + c.len_utf8()..).unwrap_or_default();
+        match c {
+            ':' if after().starts_with("//") => out.push_str("[:]"),
+            '.' if before().len() >= 3 && ends_with_www(before()) => out.push_str("[.]"),
+            '\\' => out.push_str("\\\\"),
+            c if acts(c) => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    let cut = rest.count();
+    if cut > 0 {
+        // Writing to a String doesn't fail.
+        let _ = write!(out, "… (+{cut} characters)");
+    }
+    out
+}
+
+/// The text as it is if it is a plain name, else inert and in double quotes, so that it shows where it ends.
+pub fn name(text: &str, max: usize) -> String {
+    if is_plain(text) && text.chars().count() <= max {
+        return text.to_owned();
+    }
+    format!("\"{}\"", inert(text, max).replace('"', "\\\""))
+}
+
+/// Whether the text is made of the characters that names of AWS are made of.
+pub fn is_plain(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@/:-".contains(&b);
+    !text.is_empty() && text.bytes().all(plain) && !text.contains("//") && !contains_www(text)
+}
+
+fn ends_with_www(text: &str) -> bool {
+    text.as_bytes().last_chunk::<3>().is_some_and(|end| end.eq_ignore_ascii_case(b"www"))
+}
+
+fn contains_www(text: &str) -> bool {
+    text.as_bytes().windows(4).any(|four| four.eq_ignore_ascii_case(b"www."))
+}
+
+/// Whether a character could act instead of being shown: control and format characters, separators other than the plain
+/// space, and those that open markup or a link.
+/// <https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>
+fn acts(c: char) -> bool {
+    c.is_control()
+        || (c.is_whitespace() && c != ' ')
+        || matches!(c, '<' | '>' | '[' | ']' | '`' | '|')
+        || matches!(u32::from(c),
+            0xAD | 0x34F | 0x61C | 0x115F..=0x1160 | 0x17B4..=0x17B5 | 0x180B..=0x180F | 0x200B..=0x200F
+            | 0x202A..=0x202E | 0x2060..=0x206F | 0x3164 | 0xFE00..=0xFE0F | 0xFEFF | 0xFFA0 | 0xFFF0..=0xFFFB
+            | 0xE000..=0xF8FF | 0xE0000..=0x10FFFF)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn plain_text_stays_as_it_is() {
+        assert_eq!(inert("HashiCorp Terraform/1.9 (linux)", 100), "HashiCorp Terraform/1.9 (linux)");
+        assert_eq!(name("alice@example.com", 64), "alice@example.com");
+    }
+
+    #[test]
+    fn line_breaks_marks_and_links_lose_their_power() {
+        assert_eq!(inert("a\nb\u{1b}[31m\u{202e}", 100), r"a\u{a}b\u{1b}\u{5b}31m\u{202e}");
+        assert_eq!(inert("[x](https://evil.example)", 100), r"\u{5b}x\u{5d}(https[:]//evil.example)");
+        assert_eq!(inert("WWW.evil.example", 100), "WWW[.]evil.example");
+        assert_eq!(name("a\" b", 64), "\"a\\\" b\"");
+    }
+
+    #[test]
+    fn long_text_is_cut_and_says_so() {
+        assert_eq!(inert(&"x".repeat(12), 10), format!("{}… (+2 characters)", "x".repeat(10)));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_acts_in_what_comes_out(text in any::<String>(), max in 0usize..200) {
+            let out = inert(&text, max);
+            prop_assert!(!out.chars().any(|c| c.is_control() || "<>`|".contains(c)));
+            prop_assert!(!out.contains("://") && !out.contains("]("));
+            let named = name(&text, max);
+            prop_assert!(is_plain(&named) || (named.starts_with('"') && named.ends_with('"')));
+        }
+    }
+}

@@ -1,0 +1,514 @@
+//! What EventBridge hands to the function, read into types once.
+//!
+//! CloudTrail promises little about a record's shape: fields come and go, and a field of an unexpected type counts as
+//! absent here. Only what a signal can't do without makes it [`Signal::Unreadable`].
+//! <https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html>
+
+use serde_json::Value;
+use time::format_description::well_known::Rfc3339;
+use time::{Date, Month, OffsetDateTime, Time, UtcOffset};
+
+/// The source of every event this guard listens to, in the record's own words.
+pub const KMS_EVENT_SOURCE: &str = "kms.amazonaws.com";
+/// The detail-type of a CloudTrail record about an API call.
+pub const API_CALL: &str = "AWS API Call via CloudTrail";
+/// The detail-type of a CloudTrail record about something that a service did by itself.
+pub const SERVICE_EVENT: &str = "AWS Service Event via CloudTrail";
+/// The detail-type of KMS's own notice that a key is gone.
+pub const KEY_DELETION: &str = "KMS CMK Deletion";
+/// The detail-type of KMS's own notice that imported key material expired.
+pub const MATERIAL_EXPIRATION: &str = "KMS Imported Key Material Expiration";
+
+/// One event with the envelope around it and the text it came as.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// What EventBridge says about the event.
+    pub envelope: Envelope,
+    /// What it is.
+    pub signal: Signal,
+    /// The record as it came: the `detail` of an envelope, else the whole.
+    pub raw: Value,
+}
+
+/// The EventBridge envelope; empty around a bare CloudTrail record.
+#[derive(Debug, Clone, Default)]
+pub struct Envelope {
+    /// The event's own id, the same whenever EventBridge delivers it again.
+    pub id: Option<String>,
+    /// Such as `aws.kms`.
+    pub source: Option<String>,
+    /// Such as `AWS API Call via CloudTrail`.
+    pub detail_type: Option<String>,
+    /// The account the event comes from.
+    pub account: Option<String>,
+    /// The Region the event comes from.
+    pub region: Option<String>,
+    /// When it happened; None if it can't be read.
+    pub time: Option<OffsetDateTime>,
+    /// ARNs.
+    pub resources: Vec<String>,
+}
+
+/// The kinds of events.
+#[derive(Debug, Clone)]
+pub enum Signal {
+    /// Somebody called an API.
+    ApiCall(Box<Record>),
+    /// A service did something by itself.
+    ServiceEvent(Box<Record>),
+    /// KMS's own event, without CloudTrail.
+    Native {
+        /// The detail-type.
+        kind: Native,
+        /// `detail.key-id`, as it came.
+        key_id: Option<String>,
+    },
+    /// It came from KMS and can't be understood; the reason.
+    Unreadable(String),
+    /// It isn't for this guard; the reason.
+    Foreign(String),
+}
+
+/// KMS's own events that mean loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Native {
+    /// `KMS CMK Deletion`.
+    KeyDeletion,
+    /// `KMS Imported Key Material Expiration`.
+    MaterialExpiration,
+}
+
+/// The fields of a CloudTrail record that the guard reads.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    /// Such as `ScheduleKeyDeletion`.
+    pub event_name: String,
+    /// Such as `kms.amazonaws.com`.
+    pub event_source: String,
+    /// When the call was made.
+    pub event_time: Option<OffsetDateTime>,
+    /// CloudTrail's id of this record.
+    pub event_id: Option<String>,
+    /// The id of the call, if records of it went to several accounts.
+    pub shared_event_id: Option<String>,
+    /// The service's id of the request.
+    pub request_id: Option<String>,
+    /// The Region the call was made to.
+    pub region: Option<String>,
+    /// The account whose trail this is.
+    pub recipient_account: Option<String>,
+    /// An IP address, a service's DNS name or `AWS Internal`.
+    pub source_ip: Option<String>,
+    /// What the caller's program says it is.
+    pub user_agent: Option<String>,
+    /// The VPC endpoint the call came through.
+    pub vpc_endpoint: Option<String>,
+    /// Whether the credentials are those of a console session.
+    pub from_console: bool,
+    /// Present when the call failed.
+    pub error_code: Option<String>,
+    /// Present when the call failed.
+    pub error_message: Option<String>,
+    /// Whether the call failed: an error code or message that is anything but null, text or not.
+    pub failed: bool,
+    /// Who called.
+    pub identity: Identity,
+    /// What the call asked for.
+    pub request: Request,
+    /// What KMS answered.
+    pub response: Response,
+    /// The ARNs in `resources`, in their order.
+    pub resources: Vec<String>,
+    /// The custom key store's name, from `additionalEventData`.
+    pub key_store_name: Option<String>,
+}
+
+impl Record {
+    /// The error in words: code and message, as far as they are there.
+    pub fn error(&self) -> String {
+        [self.error_code.as_deref(), self.error_message.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(": ")
+    }
+}
+
+/// `userIdentity`.
+/// <https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html>
+#[derive(Debug, Clone, Default)]
+pub struct Identity {
+    /// Such as `AssumedRole`; KMS's service events have none.
+    pub kind: Option<String>,
+    /// The caller's ARN.
+    pub arn: Option<String>,
+    /// The caller's unique id; for a role session `ID:SESSION-NAME`.
+    pub principal_id: Option<String>,
+    /// The caller's account.
+    pub account: Option<String>,
+    /// An IAM user's name, or what the identity provider calls the caller.
+    pub user_name: Option<String>,
+    /// The service acting for the caller.
+    pub invoked_by: Option<String>,
+    /// The identity provider of a federated caller.
+    pub identity_provider: Option<String>,
+    /// The role behind a session: its ARN.
+    pub issuer_arn: Option<String>,
+    /// The role behind a session: its name.
+    pub issuer_name: Option<String>,
+    /// The kind of issuer, such as `Role`.
+    pub issuer_kind: Option<String>,
+    /// Who the session's first caller was, if the administrator demands it to be set.
+    pub source_identity: Option<String>,
+    /// `mfaAuthenticated`, if the record tells.
+    pub mfa: Option<bool>,
+    /// Whether the session is root's, taken over through centralized root access.
+    pub assumed_root: bool,
+    /// The identity provider of a web identity session.
+    pub web_provider: Option<String>,
+    /// The subject (`sub`) of the web identity token, if the record holds it.
+    pub web_subject: Option<String>,
+    /// The IAM Identity Center user on whose behalf the call was made.
+    pub on_behalf_of: Option<String>,
+}
+
+/// `requestParameters`, as far as they matter for a key's life.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// The key as the caller typed it: id, ARN or alias.
+    pub key_id: Option<String>,
+    /// ScheduleKeyDeletion: days.
+    pub pending_window_days: Option<i64>,
+    /// The custom key store.
+    pub key_store_id: Option<String>,
+    /// UpdateCustomKeyStore: the parameters that change, by name.
+    pub parameters: Vec<String>,
+    /// DeleteImportedKeyMaterial: the one material that is meant.
+    pub key_material_id: Option<String>,
+    /// PutKeyPolicy: the new policy, JSON text.
+    pub policy: Option<String>,
+    /// PutKeyPolicy: whether the caller switched the lockout check off.
+    pub bypass_lockout_check: bool,
+    /// ImportKeyMaterial: `KEY_MATERIAL_EXPIRES` or `KEY_MATERIAL_DOES_NOT_EXPIRE`.
+    pub expiration_model: Option<String>,
+    /// ImportKeyMaterial: when the material expires.
+    pub valid_to: Option<OffsetDateTime>,
+    /// ImportKeyMaterial: `NEW_KEY_MATERIAL` or `EXISTING_KEY_MATERIAL`.
+    pub import_type: Option<String>,
+}
+
+/// `responseElements`.
+#[derive(Debug, Clone, Default)]
+pub struct Response {
+    /// The key's ARN.
+    pub key_id: Option<String>,
+    /// The key's state after the call.
+    pub key_state: Option<String>,
+    /// When the key will be deleted; None if the text can't be read as a date.
+    pub deletion_date: Option<OffsetDateTime>,
+}
+
+impl Event {
+    /// Reads what the function was given. Whatever it is, it becomes an event of some kind.
+    pub fn read(payload: &str) -> Self {
+        match serde_json::from_str::<Value>(payload) {
+            Ok(value) => Self::from_value(value),
+            Err(error) => Self {
+                envelope: Envelope::default(),
+                signal: Signal::Unreadable(format!("the event isn't JSON that can be read: {error}")),
+                raw: Value::String(payload.to_owned()),
+            },
+        }
+    }
+
+    /// Reads an EventBridge event or a bare CloudTrail record.
+    pub fn from_value(mut value: Value) -> Self {
+        if value.get("detail").is_none() && value.get("eventSource").is_some() {
+            let envelope = Envelope::default();
+            return Self { signal: cloudtrail(&value, &envelope), envelope, raw: value };
+        }
+        let envelope = Envelope {
+            id: text(&value, "id"),
+            source: text(&value, "source"),
+            detail_type: text(&value, "detail-type"),
+            account: text(&value, "account"),
+            region: text(&value, "region"),
+            time: text(&value, "time").and_then(|t| timestamp(&t)),
+            resources: array(value.get("resources")).filter_map(|v| v.as_str().map(str::to_owned)).collect(),
+        };
+        if envelope.source.as_deref() != Some("aws.kms") {
+            let source = envelope.source.as_deref().map_or("no source".into(), |s| format!("the source {s:?}"));
+            let signal = Signal::Foreign(format!("not an event of KMS: it has {source}"));
+            return Self { envelope, signal, raw: value };
+        }
+        let detail = value.get_mut("detail").map(Value::take);
+        let signal = match (envelope.detail_type.as_deref(), &detail) {
+            (Some(API_CALL | SERVICE_EVENT) | None, Some(detail)) => cloudtrail(detail, &envelope),
+            (Some(API_CALL | SERVICE_EVENT) | None, None) => Signal::Unreadable("the event has no detail".into()),
+            (Some(KEY_DELETION), _) => native(Native::KeyDeletion, detail.as_ref()),
+            (Some(MATERIAL_EXPIRATION), _) => native(Native::MaterialExpiration, detail.as_ref()),
+            (Some(other), _) => Signal::Foreign(format!("the detail-type {other:?} isn't one the guard reports")),
+        };
+        Self { envelope, signal, raw: detail.unwrap_or(value) }
+    }
+
+    /// The CloudTrail record, if there is one.
+    pub fn record(&self) -> Option<&Record> {
+        match &self.signal {
+            Signal::ApiCall(record) | Signal::ServiceEvent(record) => Some(record),
+            _ => None,
+        }
+    }
+}
+
+fn native(kind: Native, detail: Option<&Value>) -> Signal {
+    Signal::Native { kind, key_id: detail.and_then(|d| text(d, "key-id")) }
+}
+
+fn cloudtrail(detail: &Value, envelope: &Envelope) -> Signal {
+    if !detail.is_object() {
+        return Signal::Unreadable(format!("its detail is {}, and a CloudTrail record is an object", kind(detail)));
+    }
+    let (event_name, event_source) = match (text(detail, "eventName"), text(detail, "eventSource")) {
+        (Some(name), Some(source)) => (name, source),
+        (name, _) => {
+            let field = if name.is_none() { "eventName" } else { "eventSource" };
+            let held = detail.get(field).map_or("is missing".into(), |v| format!("is {}, and should be text", kind(v)));
+            return Signal::Unreadable(format!("the record's {field} {held}"));
+        }
+    };
+    let event_type = text(detail, "eventType");
+    let record = Box::new(record(detail, event_name, event_source));
+    let is_service_event = match event_type.as_deref() {
+        Some(event_type) => event_type == "AwsServiceEvent",
+        None => envelope.detail_type.as_deref() == Some(SERVICE_EVENT),
+    };
+    if is_service_event { Signal::ServiceEvent(record) } else { Signal::ApiCall(record) }
+}
+
+fn record(detail: &Value, event_name: String, event_source: String) -> Record {
+    let request = &detail["requestParameters"];
+    let response = &detail["responseElements"];
+    let service = &detail["serviceEventDetails"];
+    let present = |field: &str| !detail[field].is_null();
+    Record {
+        event_name,
+        event_source,
+        event_time: text(detail, "eventTime").and_then(|t| timestamp(&t)),
+        event_id: text(detail, "eventID"),
+        shared_event_id: text(detail, "sharedEventID"),
+        request_id: text(detail, "requestID"),
+        region: text(detail, "awsRegion"),
+        recipient_account: text(detail, "recipientAccountId"),
+        source_ip: text(detail, "sourceIPAddress"),
+        user_agent: text(detail, "userAgent"),
+        vpc_endpoint: text(detail, "vpcEndpointId"),
+        from_console: truth(detail, "sessionCredentialFromConsole").unwrap_or(false),
+        error_code: text(detail, "errorCode"),
+        error_message: text(detail, "errorMessage"),
+        failed: present("errorCode") || present("errorMessage"),
+        identity: identity(&detail["userIdentity"]),
+        request: Request {
+            key_id: text(request, "keyId").or_else(|| text(service, "keyId")).or_else(|| text(service, "keyArn")),
+            pending_window_days: number(request, "pendingWindowInDays"),
+            key_store_id: text(request, "customKeyStoreId"),
+            parameters: request.as_object().into_iter().flatten().map(|(name, _)| name.clone()).take(16).collect(),
+            key_material_id: text(request, "keyMaterialId"),
+            policy: text(request, "policy"),
+            bypass_lockout_check: truth(request, "bypassPolicyLockoutSafetyCheck").unwrap_or(false),
+            expiration_model: text(request, "expirationModel"),
+            valid_to: instant(request, "validTo"),
+            import_type: text(request, "importType"),
+        },
+        response: Response {
+            key_id: text(response, "keyId"),
+            key_state: text(response, "keyState"),
+            deletion_date: instant(response, "deletionDate"),
+        },
+        resources: array(detail.get("resources")).filter_map(|r| text(r, "ARN").or_else(|| text(r, "arn"))).collect(),
+        key_store_name: text(&detail["additionalEventData"], "customKeyStoreName")
+            .or_else(|| text(request, "newCustomKeyStoreName")),
+    }
+}
+
+fn identity(identity: &Value) -> Identity {
+    let session = &identity["sessionContext"];
+    let issuer = &session["sessionIssuer"];
+    let federation = &session["webIdFederationData"];
+    Identity {
+        kind: text(identity, "type"),
+        arn: text(identity, "arn"),
+        principal_id: text(identity, "principalId"),
+        account: text(identity, "accountId"),
+        user_name: text(identity, "userName"),
+        invoked_by: text(identity, "invokedBy"),
+        identity_provider: text(identity, "identityProvider"),
+        issuer_arn: text(issuer, "arn"),
+        issuer_name: text(issuer, "userName"),
+        issuer_kind: text(issuer, "type"),
+        source_identity: text(session, "sourceIdentity"),
+        mfa: truth(&session["attributes"], "mfaAuthenticated"),
+        assumed_root: truth(session, "assumedRoot").unwrap_or(false),
+        web_provider: text(federation, "federatedProvider"),
+        web_subject: federation["attributes"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .find_map(|(name, value)| name.ends_with(":sub").then(|| value.as_str().map(str::to_owned))?),
+        on_behalf_of: text(&identity["onBehalfOf"], "userId"),
+    }
+}
+
+/// Reads a time as CloudTrail writes it: RFC 3339 in UTC.
+pub fn timestamp(text: &str) -> Option<OffsetDateTime> {
+    // Years outside the calendar that every consumer can hold would only make the arithmetic on them fail later.
+    let time = OffsetDateTime::parse(text.trim(), &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)?;
+    (1970..=9000).contains(&time.year()).then_some(time)
+}
+
+/// Reads the dates in `responseElements`: `Jan 1, 2019 12:00:00 AM`, `Apr 12, 2021 18:58:30 PM`,
+/// `Nov 2, 2021, 11:25:25 PM`, all in UTC. An hour past 12 is on the 24-hour clock whatever follows it.
+fn written_date(text: &str) -> Option<OffsetDateTime> {
+    let mut words = text.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty());
+    let month = match words.next()?.get(..3)?.to_ascii_lowercase().as_str() {
+        "jan" => Month::January,
+        "feb" => Month::February,
+        "mar" => Month::March,
+        "apr" => Month::April,
+        "may" => Month::May,
+        "jun" => Month::June,
+        "jul" => Month::July,
+        "aug" => Month::August,
+        "sep" => Month::September,
+        "oct" => Month::October,
+        "nov" => Month::November,
+        "dec" => Month::December,
+        _ => return None,
+    };
+    let day = words.next()?.parse().ok()?;
+    let year = words.next()?.parse().ok().filter(|year| (1970..=9000).contains(year))?;
+    let mut clock = words.next()?.splitn(3, ':').map(|part| part.parse::<u8>().ok());
+    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    let hour = match (words.next(), hour) {
+        (Some("AM" | "am"), 12) => 0,
+        (Some("PM" | "pm"), 1..=11) => hour + 12,
+        (Some("AM" | "am" | "PM" | "pm") | None, _) => hour,
+        _ => return None,
+    };
+    let date = Date::from_calendar_date(year, month, day).ok()?;
+    Some(date.with_time(Time::from_hms(hour, minute, second).ok()?).assume_utc())
+}
+
+/// A time in any of the forms a KMS record writes one: text, or seconds since 1970.
+fn instant(value: &Value, field: &str) -> Option<OffsetDateTime> {
+    match value.get(field)? {
+        Value::String(text) => timestamp(text).or_else(|| written_date(text)),
+        Value::Number(seconds) => {
+            let time = OffsetDateTime::from_unix_timestamp(seconds.as_f64()? as i64).ok()?;
+            (1970..=9000).contains(&time.year()).then_some(time)
+        }
+        _ => None,
+    }
+}
+
+fn text(value: &Value, field: &str) -> Option<String> {
+    value.get(field)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn number(value: &Value, field: &str) -> Option<i64> {
+    match value.get(field)? {
+        Value::String(text) => text.trim().parse().ok(),
+        other => other.as_i64(),
+    }
+}
+
+fn truth(value: &Value, field: &str) -> Option<bool> {
+    match value.get(field)? {
+        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
+        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
+        other => other.as_bool(),
+    }
+}
+
+fn array(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+    value.and_then(Value::as_array).into_iter().flatten()
+}
+
+/// What a value is, in words.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn the_three_written_forms_of_a_date_are_read() {
+        assert_eq!(written_date("Jan 1, 2019 12:00:00 AM"), Some(datetime!(2019-01-01 00:00:00 UTC)));
+        assert_eq!(written_date("Apr 12, 2021 18:58:30 PM"), Some(datetime!(2021-04-12 18:58:30 UTC)));
+        assert_eq!(written_date("Nov 2, 2021, 11:25:25 PM"), Some(datetime!(2021-11-02 23:25:25 UTC)));
+    }
+
+    #[test]
+    fn narrow_space_before_pm_is_read_too() {
+        assert_eq!(written_date("Nov 2, 2021, 11:25:25\u{202f}PM"), Some(datetime!(2021-11-02 23:25:25 UTC)));
+    }
+
+    #[test]
+    fn a_date_that_cannot_be_is_absent() {
+        for text in [
+            "",
+            "soon",
+            "Feb 30, 2021 1:00:00 AM",
+            "Jan 1, 2019 25:00:00",
+            "Jan 1, 99999 1:00:00 AM",
+            "é1 1, 2019 1:1:1",
+        ] {
+            assert_eq!(written_date(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn time_outside_the_calendar_is_absent() {
+        assert_eq!(timestamp("9999-12-31T23:59:59-23:59"), None);
+        assert_eq!(timestamp("0000-01-01T00:00:00+23:59"), None);
+        assert_eq!(timestamp("yesterday"), None);
+    }
+
+    #[test]
+    fn field_of_the_wrong_type_counts_as_absent() {
+        let event = Event::read(
+            r#"{"eventSource":"kms.amazonaws.com","eventName":"DisableKey","awsRegion":7,"userIdentity":"me",
+                "requestParameters":[],"resources":{"ARN":1},"userAgent":{"a":1},"readOnly":"false"}"#,
+        );
+        let record = event.record().unwrap();
+        assert_eq!(record.region, None);
+        assert_eq!(record.user_agent, None);
+        assert_eq!(record.identity.kind, None);
+        assert!(record.resources.is_empty());
+    }
+
+    #[test]
+    fn error_that_is_not_text_still_means_that_the_call_failed() {
+        let failed = |fields: &str| {
+            let text = format!(r#"{{"eventSource":"kms.amazonaws.com","eventName":"DisableKey"{fields}}}"#);
+            Event::read(&text).record().unwrap().failed
+        };
+        assert!(failed(r#","errorCode":500"#));
+        assert!(failed(r#","errorMessage":"no""#));
+        assert!(!failed(r#","errorCode":null,"errorMessage":null"#));
+        assert!(!failed(""));
+    }
+
+    #[test]
+    fn what_is_not_json_is_unreadable_with_its_text_kept() {
+        let event = Event::read("{\"detail\": ");
+        assert!(matches!(event.signal, Signal::Unreadable(_)));
+        assert_eq!(event.raw, Value::String("{\"detail\": ".into()));
+    }
+}

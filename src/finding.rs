@@ -1,0 +1,247 @@
+//! What a detection says about one key or key store at one moment: filled by the steps before, read by those after.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use crate::actor::Actor;
+use crate::detect::Detection;
+use crate::key::{KeyArn, KeyFacts, Region};
+
+/// How bad it is, with OCSF's numbers.
+/// <https://schema.ocsf.io/1.5.0/classes/detection_finding>
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Nothing to do.
+    Informational = 1,
+    /// When there is time.
+    Low = 2,
+    /// Today.
+    Medium = 3,
+    /// Now.
+    High = 4,
+    /// Now, and wake others.
+    Critical = 5,
+}
+
+impl Severity {
+    /// All of them, mildest first.
+    pub const ALL: [Self; 5] = [Self::Informational, Self::Low, Self::Medium, Self::High, Self::Critical];
+
+    /// OCSF's `severity_id`.
+    pub fn id(self) -> u8 {
+        self as u8
+    }
+
+    /// The name, as OCSF spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Informational => "Informational",
+            Self::Low => "Low",
+            Self::Medium => "Medium",
+            Self::High => "High",
+            Self::Critical => "Critical",
+        }
+    }
+
+    /// This many levels worse, or milder if negative; never past either end.
+    pub fn shifted(self, levels: i32) -> Self {
+        let id = (i32::from(self.id()) + levels).clamp(1, 5);
+        Self::ALL.into_iter().find(|severity| i32::from(severity.id()) == id).unwrap_or(self)
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Severity {
+    type Err = ();
+
+    /// Reads the name in any case.
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|severity| severity.name().eq_ignore_ascii_case(name)).ok_or(())
+    }
+}
+
+/// OCSF's activity: where in the story of a key this finding stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// The story begins.
+    Create = 1,
+    /// It goes on.
+    Update = 2,
+    /// It is over.
+    Close = 3,
+}
+
+impl Activity {
+    /// OCSF's `activity_id`.
+    pub fn id(self) -> u8 {
+        self as u8
+    }
+
+    /// The name, as OCSF spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "Create",
+            Self::Update => "Update",
+            Self::Close => "Close",
+        }
+    }
+}
+
+/// One thing the guard says.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// The entry of the catalogue.
+    pub detection: &'static Detection,
+    /// What it is about.
+    pub subject: Subject,
+    /// When it happened.
+    pub time: OffsetDateTime,
+    /// Until when it can be undone.
+    pub deadline: Deadline,
+    /// Who did it.
+    pub actor: Actor,
+    /// Where the guard has it from.
+    pub origin: Origin,
+    /// What is particular about this one, in sentences; caller-chosen parts are already inert.
+    pub particulars: Vec<String>,
+    /// What KMS says about the key.
+    pub facts: KeyFacts,
+    /// How bad it is, and why.
+    pub assessment: Assessment,
+    /// The record as it came.
+    pub raw: Value,
+}
+
+impl Finding {
+    /// Whether this finding is about a danger, not about the end of one.
+    pub fn is_danger(&self) -> bool {
+        self.detection.is_danger()
+    }
+
+    /// The key's ARN, if the finding is about a key that could be told.
+    pub fn key(&self) -> Option<&KeyArn> {
+        match &self.subject {
+            Subject::Key(arn) => Some(arn),
+            _ => None,
+        }
+    }
+
+    /// The account it happened in: the key's, else the one whose trail told.
+    pub fn account(&self) -> Option<&str> {
+        self.key().map(KeyArn::account).or(self.origin.account.as_deref())
+    }
+
+    /// The Region it happened in: the key's, else the one the call was made to.
+    pub fn region(&self) -> Option<&Region> {
+        self.key().map(KeyArn::region).or(self.origin.region.as_ref())
+    }
+
+    /// The story this finding belongs to: the same for everything about one key or key store.
+    pub fn story(&self) -> String {
+        let place = || {
+            let region = self.region().map_or("unknown-region", Region::as_str);
+            format!("{}/{region}", self.account().unwrap_or("unknown-account"))
+        };
+        match &self.subject {
+            Subject::Key(arn) => arn.to_string(),
+            Subject::KeyStore { id: Some(id), .. } => format!("{}/{id}", place()),
+            Subject::KeyStore { id: None, .. } | Subject::Unknown { .. } => format!("{}/{}", place(), self.origin.uid),
+        }
+    }
+}
+
+/// What a finding is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// A key that the record names.
+    Key(KeyArn),
+    /// A custom key store.
+    KeyStore {
+        /// Such as `cks-1234567890abcdef0`; None if the record holds none that can be one.
+        id: Option<String>,
+        /// The name its owner gave it.
+        name: Option<String>,
+    },
+    /// Something the record doesn't name so that it could be trusted.
+    Unknown {
+        /// What the record held in that place.
+        given: Option<String>,
+    },
+}
+
+/// Until when a loss can be undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// At this time it is final.
+    At(OffsetDateTime, Source),
+    /// The waiting period begins when the last replica of the multi-Region key is gone; there is no date yet.
+    AfterReplicas,
+    /// It has happened.
+    Immediate,
+    /// No clock is running.
+    None,
+}
+
+/// Where a deadline is known from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// KMS said so when asked.
+    Kms,
+    /// The record says so.
+    Record,
+    /// Computed from the time of the call and the waiting period.
+    Estimate,
+}
+
+/// Where a finding comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// What tells a repeated delivery: a UUID, OCSF's `metadata.uid`.
+    pub uid: uuid::Uuid,
+    /// Such as `ScheduleKeyDeletion`, or the detail-type of KMS's own event.
+    pub event_name: String,
+    /// The service, such as `kms.amazonaws.com`.
+    pub event_source: String,
+    /// CloudTrail's id of the record, or EventBridge's of the event.
+    pub event_id: Option<String>,
+    /// Whether `event_id` is CloudTrail's, so that CloudTrail can show it.
+    pub in_cloudtrail: bool,
+    /// The id of the call that records in several accounts share.
+    pub shared_event_id: Option<String>,
+    /// KMS's id of the request.
+    pub request_id: Option<String>,
+    /// Why the call failed, if it did: code and message.
+    pub error: Option<String>,
+    /// The account whose trail told; twelve digits.
+    pub account: Option<String>,
+    /// The Region the call was made to.
+    pub region: Option<Region>,
+    /// The waiting period that was asked for, in days.
+    pub waiting_period_days: Option<i64>,
+}
+
+/// A finding's severity with what led to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assessment {
+    /// The result.
+    pub severity: Severity,
+    /// The rules that applied, in the table's order, each with its reason in plain words.
+    pub reasons: Vec<Reason>,
+}
+
+/// A rule that moved the severity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// Levels: positive is worse.
+    pub levels: i32,
+    /// In plain words; caller-chosen parts are already inert.
+    pub text: String,
+}

@@ -1,0 +1,148 @@
+//! The order of things: event, detect, enrich, assess, render, publish.
+
+use std::time::{Duration, SystemTime};
+
+use lambda_runtime::{Diagnostic, LambdaEvent};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use tracing::{error, info, warn};
+
+use crate::assess::assess;
+use crate::config::Config;
+use crate::detect::detect;
+use crate::enrich::enrich;
+use crate::error::Error;
+use crate::escape::inert;
+use crate::event::{Event, Signal};
+use crate::finding::Finding;
+use crate::publish::Publisher;
+use crate::render::Alert;
+
+/// What stays of an invocation's time for publishing, however long look-ups take.
+pub const PUBLISH_RESERVE: Duration = Duration::from_secs(8);
+
+/// What stays of an invocation's time to report a failure, so that Lambda hears of it before it ends the function.
+pub const REPORT_RESERVE: Duration = Duration::from_millis(500);
+
+/// The alert function: its set-up and its clients, made once.
+#[derive(Debug)]
+pub struct Guard {
+    config: Config,
+    kms: aws_sdk_kms::Client,
+    publisher: Publisher,
+}
+
+/// What became of an event; the function's answer.
+#[derive(Debug, Serialize, PartialEq, Eq)]
+pub struct Outcome {
+    /// `published`, `below-minimum` or `silent`.
+    pub outcome: &'static str,
+    /// The detection, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection: Option<&'static str>,
+    /// Its severity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub severity: Option<&'static str>,
+    /// What tells a repeated delivery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+}
+
+impl Guard {
+    /// Puts the function together.
+    pub fn new(config: Config, kms: aws_sdk_kms::Client, sns: aws_sdk_sns::Client) -> Self {
+        let publisher = Publisher::new(sns, config.alerts_topic.clone(), config.findings_topic.clone());
+        Self { config, kms, publisher }
+    }
+
+    /// Handles one event of EventBridge.
+    ///
+    /// # Errors
+    /// The alert couldn't be published; Lambda then repeats the invocation.
+    pub async fn handle(&self, invocation: LambdaEvent<Box<RawValue>>) -> Result<Outcome, Diagnostic> {
+        let until = invocation.context.deadline();
+        let now = OffsetDateTime::now_utc();
+        Ok(self
+            .answer(invocation.payload.get(), now, || until.duration_since(SystemTime::now()).unwrap_or_default())
+            .await?)
+    }
+
+    /// Handles one event, with the clock and the time that is left as arguments.
+    ///
+    /// # Errors
+    /// The alert couldn't be published.
+    pub async fn answer(
+        &self,
+        payload: &str,
+        now: OffsetDateTime,
+        left: impl Fn() -> Duration,
+    ) -> Result<Outcome, Error> {
+        let event = Event::read(payload);
+        let Some(mut finding) = detect(&event, self.config.rules.opt_ins, now) else {
+            log_silence(&event);
+            return Ok(Outcome { outcome: "silent", detection: None, severity: None, uid: None });
+        };
+        enrich(&mut finding, &self.kms, self.config.enrich_timeout.min(left().saturating_sub(PUBLISH_RESERVE))).await;
+        finding.assessment = assess(&finding, &self.config.rules);
+        if finding.assessment.severity < self.config.rules.minimum_severity {
+            return Ok(finished(&finding, "below-minimum"));
+        }
+        let alert = Alert::of(&finding, now);
+        match self.publisher.publish(&alert, left().saturating_sub(REPORT_RESERVE)).await {
+            Ok(()) => Ok(finished(&finding, "published")),
+            Err(cause) => {
+                log_failure(&finding, &cause);
+                Err(cause)
+            }
+        }
+    }
+}
+
+fn log_silence(event: &Event) {
+    let name = event.record().map(|record| inert(&record.event_name, 128)).unwrap_or_default();
+    let event_id = event.envelope.id.as_deref().map(|id| inert(id, 128)).unwrap_or_default();
+    match &event.signal {
+        Signal::Foreign(why) => warn!(event_id, outcome = "silent", why = inert(why, 300), "not for this guard"),
+        _ => info!(event_id, event_name = name, outcome = "silent", "nothing to report"),
+    }
+}
+
+/// Says what became of a finding, in the log and to the caller.
+fn finished(finding: &Finding, outcome: &'static str) -> Outcome {
+    let severity = finding.assessment.severity.name();
+    let unknown: Vec<_> = finding.facts.gaps().into_iter().filter_map(|(fact, why)| why.map(|_| fact)).collect();
+    info!(
+        event_id = event_id(finding),
+        detection = finding.detection.id,
+        severity,
+        finding_uid = inert(&finding.story(), 300),
+        uid = %finding.origin.uid,
+        unknown = unknown.join(", "),
+        outcome,
+        "alert"
+    );
+    Outcome {
+        outcome,
+        detection: Some(finding.detection.id),
+        severity: Some(severity),
+        uid: Some(finding.origin.uid.to_string()),
+    }
+}
+
+fn log_failure(finding: &Finding, cause: &Error) {
+    error!(
+        event_id = event_id(finding),
+        detection = finding.detection.id,
+        severity = finding.assessment.severity.name(),
+        finding_uid = inert(&finding.story(), 300),
+        uid = %finding.origin.uid,
+        outcome = "failed",
+        cause = %cause,
+        "alert"
+    );
+}
+
+fn event_id(finding: &Finding) -> String {
+    finding.origin.event_id.as_deref().map(|id| inert(id, 128)).unwrap_or_default()
+}

@@ -1,0 +1,48 @@
+//! KMS Key Guard tells the people responsible, within seconds, that a KMS key is on its way to being lost.
+//!
+//! ```text
+//! EventBridge ─► event ─► detect ─► enrich ─► assess ─► render ─► publish ─► SNS
+//! ```
+//!
+//! `detect`, `assess` and `render` are pure; AWS is only asked in `enrich` and only told in `publish`. [`handler`] is
+//! the list of these calls in that order. The modules below stand in the order in which a signal meets them.
+//!
+//! # Environment of the alert function
+//!
+//! | variable | takes | default |
+//! |---|---|---|
+//! | `ALERTS_TOPIC_ARN` | the SNS topic for people | required |
+//! | `FINDINGS_TOPIC_ARN` | the SNS topic for machines | required |
+//! | `MINIMUM_SEVERITY` | `Informational`, `Low`, `Medium`, `High` or `Critical` | `Informational` |
+//! | `REPORT_DENIED_ATTEMPTS` | `true` or `false` | `false` |
+//! | `REPORT_LOST_KEY_USE` | `true` or `false` | `false` |
+//! | `EXPECTED_PRINCIPALS` | ARNs of IAM roles, separated by commas | none |
+//! | `ENRICH_TIMEOUT_MS` | milliseconds, 0 to 10000; 0 means no look-ups | `2000` |
+
+pub mod config;
+pub mod event;
+pub mod key;
+
+pub mod actor;
+pub mod detect;
+pub mod policy;
+
+pub mod finding;
+
+pub mod enrich;
+
+pub mod assess;
+
+pub mod escape;
+pub mod render;
+
+pub mod publish;
+
+pub mod handler;
+
+#[cfg(feature = "cli")]
+pub mod replay;
+
+pub mod aws;
+pub mod error;
+pub mod log;

@@ -1,0 +1,202 @@
+//! How to undo it: what to do, in order, with commands that work when pasted.
+//!
+//! Commands are put together from a parsed key ARN, a known Region, a well-formed key store id and a UUID, and from
+//! nothing else; where one of them is missing there is a sentence instead of a command.
+
+use uuid::Uuid;
+
+use crate::detect::Kind;
+use crate::finding::{Finding, Subject};
+use crate::key::KeyArn;
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What, in a sentence.
+    pub what: String,
+    /// The command for it, ready to paste.
+    pub command: Option<String>,
+}
+
+fn say(what: &str) -> Step {
+    Step { what: what.to_owned(), command: None }
+}
+
+fn run(what: &str, command: String) -> Step {
+    Step { what: what.to_owned(), command: Some(command) }
+}
+
+/// What brings the key or key store back, in the order in which it works.
+pub fn steps(finding: &Finding) -> Vec<Step> {
+    match &finding.subject {
+        Subject::Key(arn) => key_steps(finding, arn),
+        Subject::KeyStore { id: Some(id), .. } => store_steps(finding, id),
+        Subject::KeyStore { id: None, .. } => untrusted(finding, "custom key store"),
+        Subject::Unknown { .. } => untrusted(finding, "key"),
+    }
+}
+
+fn key_steps(finding: &Finding, arn: &KeyArn) -> Vec<Step> {
+    let kms = |operation: &str| format!("aws kms {operation} --region {} --key-id {arn}", arn.region());
+    let enable = |what: &str| run(what, kms("enable-key"));
+    let cancel = || run("Cancel the deletion. The key stays disabled:", kms("cancel-key-deletion"));
+    let described = finding.facts.metadata.known().and_then(|metadata| metadata.state.as_deref());
+    let pending = matches!(described, Some("PendingDeletion" | "PendingReplicaDeletion"));
+    match finding.detection.kind {
+        Kind::KeyDeletionScheduled => vec![cancel(), enable("Then enable it, so that it can be used again:")],
+        Kind::KeyDisabled | Kind::KeyDeletionCancelled => vec![enable("Enable the key:")],
+        Kind::LostKeyUsed if described == Some("Disabled") => vec![enable("Enable the key:")],
+        Kind::LostKeyUsed => vec![
+            run("If its deletion is scheduled, cancel that. The key stays disabled:", kms("cancel-key-deletion")),
+            enable("Then enable it, so that it can be used again:"),
+        ],
+        Kind::KeyMaterialDeleted | Kind::KeyMaterialExpired | Kind::KeyMaterialExpiring => {
+            let mut steps = if pending { vec![cancel()] } else { Vec::new() };
+            steps.extend(import(&kms));
+            steps
+        }
+        Kind::KeyPolicyLockout => {
+            let mut steps = if pending { vec![cancel()] } else { Vec::new() };
+            steps.push(run(
+                "See what the policy says now:",
+                kms("get-key-policy") + " --policy-name default --query Policy --output text",
+            ));
+            steps.push(run(
+                "Let the account in again. This replaces the whole policy, so add the other statements that are still needed:",
+                kms("put-key-policy") + &format!(" --policy-name default --policy '{}'", way_in(arn)),
+            ));
+            steps
+        }
+        Kind::KeyDeleted => {
+            vec![say(
+                "Nothing brings the key back. Find what was encrypted under it, and restore that from copies under other keys.",
+            )]
+        }
+        Kind::KeyLossDenied | Kind::UnreadableSignal => look_up(finding),
+        _ => Vec::new(),
+    }
+}
+
+/// Importing the same material again. <https://docs.aws.amazon.com/kms/latest/developerguide/importing-keys.html>
+fn import(kms: &impl Fn(&str) -> String) -> [Step; 3] {
+    let wrap = " --wrapping-algorithm RSAES_OAEP_SHA_256 --wrapping-key-spec RSA_4096";
+    let files = " --encrypted-key-material fileb://EncryptedKeyMaterial.bin --import-token fileb://ImportToken.bin";
+    [
+        run(
+            "Get a wrapping key and an import token (both are base64 in the answer):",
+            kms("get-parameters-for-import") + wrap,
+        ),
+        say("Wrap your copy of the same key material with that key, and decode the token."),
+        run(
+            "Import it, without an expiry:",
+            kms("import-key-material") + files + " --expiration-model KEY_MATERIAL_DOES_NOT_EXPIRE",
+        ),
+    ]
+}
+
+/// The statement that a key policy starts with by default.
+/// <https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html>
+fn way_in(arn: &KeyArn) -> String {
+    let root = format!("arn:{}:iam::{}:root", arn.region().partition().name, arn.account());
+    format!(
+        r#"{{"Version":"2012-10-17","Statement":[{{"Sid":"EnableIAMUserPermissions","Effect":"Allow","Principal":{{"AWS":"{root}"}},"Action":"kms:*","Resource":"*"}}]}}"#
+    )
+}
+
+fn store_steps(finding: &Finding, id: &str) -> Vec<Step> {
+    let Some(region) = finding.region() else { return untrusted(finding, "custom key store") };
+    let kms = |operation: &str| format!("aws kms {operation} --region {region} --custom-key-store-id {id}");
+    match finding.detection.kind {
+        Kind::KeyStoreDisconnected => vec![
+            run("Connect the store:", kms("connect-custom-key-store")),
+            run(
+                "Watch it until its ConnectionState is CONNECTED, which can take 20 minutes:",
+                kms("describe-custom-key-stores"),
+            ),
+        ],
+        Kind::KeyStoreChanged => {
+            let mut steps = vec![run("See where the store points now:", kms("describe-custom-key-stores"))];
+            steps.push(say("If that isn't the cluster or proxy that holds its keys, disconnect the store, update it back (update-custom-key-store) and connect it."));
+            steps
+        }
+        Kind::KeyStoreDeleted => {
+            vec![say(
+                "If the store is still needed, create it again (create-custom-key-store) on the same cluster or proxy, and connect it.",
+            )]
+        }
+        Kind::KeyLossDenied => look_up(finding),
+        _ => Vec::new(),
+    }
+}
+
+/// What to do when the record doesn't name the thing in a way that a command may be built from.
+fn untrusted(finding: &Finding, thing: &str) -> Vec<Step> {
+    let mut steps = vec![say(&format!(
+        "The event names no {thing} that could be trusted, so there is no command to paste. Find out which one it is first."
+    ))];
+    steps.extend(look_up(finding));
+    steps
+}
+
+fn look_up(finding: &Finding) -> Vec<Step> {
+    let Some(region) = finding.region() else { return Vec::new() };
+    let lookup = |key: &str, value: &str| {
+        format!(
+            "aws cloudtrail lookup-events --region {region} --lookup-attributes AttributeKey={key},AttributeValue={value}"
+        )
+    };
+    let command = match trail_event(finding) {
+        Some(id) => lookup("EventId", &id.to_string()),
+        None => lookup("EventSource", "kms.amazonaws.com"),
+    };
+    vec![run("Look the event up in CloudTrail:", command)]
+}
+
+/// CloudTrail's id of the event, if it is one.
+fn trail_event(finding: &Finding) -> Option<Uuid> {
+    finding.origin.event_id.as_deref().filter(|_| finding.origin.in_cloudtrail)?.parse().ok()
+}
+
+/// What to do when KMS answers AccessDenied; None where no step could be refused.
+pub fn if_refused(finding: &Finding) -> Option<&'static str> {
+    let commands = steps(finding).iter().any(|step| step.command.is_some());
+    (commands && finding.is_danger() && finding.key().is_some() && finding.detection.kind != Kind::KeyLossDenied).then_some(
+        "If KMS answers AccessDenied, the key policy may no longer let you: use a principal that the policy names \
+         (aws kms get-key-policy shows it); if nobody is left who may, open a case with AWS Support at once, before the deadline.",
+    )
+}
+
+/// Pages to open, each with what it is. Only for what was validated.
+pub fn links(finding: &Finding) -> Vec<(&'static str, String)> {
+    let Some(console) = finding.region().and_then(|region| Some((region, region.console()?))) else {
+        return vec![("AWS's guide", guide(finding.detection.kind).into())];
+    };
+    let (region, console) = console;
+    let mut links = Vec::new();
+    if let Some(arn) = finding.key() {
+        links.push(("the key", format!("{console}/kms/home?region={region}#/kms/keys/{}", arn.id())));
+    }
+    if let Some(id) = trail_event(finding) {
+        links.push(("the event", format!("{console}/cloudtrailv2/home?region={region}#/events/{id}")));
+    }
+    links.push(("AWS's guide", guide(finding.detection.kind).into()));
+    links
+}
+
+/// The page of AWS's documentation.
+pub fn guide(kind: Kind) -> &'static str {
+    match kind {
+        Kind::KeyDisabled | Kind::KeyEnabled => {
+            "https://docs.aws.amazon.com/kms/latest/developerguide/enabling-keys.html"
+        }
+        Kind::KeyMaterialDeleted | Kind::KeyMaterialExpired | Kind::KeyMaterialExpiring | Kind::KeyMaterialRestored => {
+            "https://docs.aws.amazon.com/kms/latest/developerguide/importing-keys.html"
+        }
+        Kind::KeyStoreDisconnected | Kind::KeyStoreChanged | Kind::KeyStoreDeleted | Kind::KeyStoreConnected => {
+            "https://docs.aws.amazon.com/kms/latest/developerguide/key-store-overview.html"
+        }
+        Kind::KeyPolicyLockout => "https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html",
+        Kind::UnreadableSignal => "https://docs.aws.amazon.com/kms/latest/developerguide/logging-using-cloudtrail.html",
+        _ => "https://docs.aws.amazon.com/kms/latest/developerguide/deleting-keys.html",
+    }
+}
