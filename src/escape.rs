@@ -57,7 +57,7 @@ fn contains_www(text: &str) -> bool {
 /// Whether a character could act instead of being shown: control and format characters, separators other than the plain
 /// space, and those that open markup or a link.
 /// <https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>
-fn acts(c: char) -> bool {
+pub(crate) fn acts(c: char) -> bool {
     c.is_control()
         || (c.is_whitespace() && c != ' ')
         || matches!(c, '<' | '>' | '[' | ']' | '`' | '|')

@@ -241,8 +241,8 @@ impl Event {
         let signal = match (envelope.detail_type.as_deref(), &detail) {
             (Some(API_CALL | SERVICE_EVENT) | None, Some(detail)) => cloudtrail(detail, &envelope),
             (Some(API_CALL | SERVICE_EVENT) | None, None) => Signal::Unreadable("the event has no detail".into()),
-            (Some(KEY_DELETION), _) => native(Native::KeyDeletion, detail.as_ref()),
-            (Some(MATERIAL_EXPIRATION), _) => native(Native::MaterialExpiration, detail.as_ref()),
+            (Some(KEY_DELETION), _) => native(Native::KeyDeletion, detail.as_ref(), &envelope),
+            (Some(MATERIAL_EXPIRATION), _) => native(Native::MaterialExpiration, detail.as_ref(), &envelope),
             (Some(other), _) => Signal::Foreign(format!("the detail-type {other:?} isn't one the guard reports")),
         };
         Self { envelope, signal, raw: detail.unwrap_or(value) }
@@ -257,7 +257,10 @@ impl Event {
     }
 }
 
-fn native(kind: Native, detail: Option<&Value>) -> Signal {
+fn native(kind: Native, detail: Option<&Value>, envelope: &Envelope) -> Signal {
+    if envelope.resources.is_empty() && !detail.is_some_and(Value::is_object) {
+        return Signal::Unreadable("it names no key: its detail isn't an object, and its resources are empty".into());
+    }
     Signal::Native { kind, key_id: detail.and_then(|d| text(d, "key-id")) }
 }
 

@@ -61,7 +61,7 @@ impl Alert {
         Self {
             subject: text::subject(finding, now),
             text: text::body(finding, now),
-            ocsf: ocsf::document(finding, now).to_string(),
+            ocsf: ocsf::line(&ocsf::document(finding, now)),
             attributes: attributes(finding),
         }
     }

@@ -3,25 +3,41 @@
 //! Valid against the published schema and against py-ocsf-models, which asks for more; so there are no nulls, no empty
 //! objects and no attributes of our own. <https://schema.ocsf.io/1.5.0/classes/detection_finding>
 
+use std::fmt::Write;
+
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 use super::{LARGEST_MESSAGE, display_name, remedy, text};
 use crate::actor::{Mfa, Place, Who};
 use crate::detect::Technique;
-use crate::escape::inert;
+use crate::escape::{acts, inert};
 use crate::finding::{Activity, Deadline, Finding, Source, Subject};
 use crate::key::{Grants, KeyFacts, LastUsage, MultiRegion, Partition, Region};
 
 /// Room in the message for the attributes beside the document, in bytes.
 const ATTRIBUTES: usize = 4_000;
 
+/// What is left out if even a document without the record would be too large, which values that AWS allows can't bring
+/// about; the least needed first.
+const LEAST_NEEDED: [&str; 5] = ["grants", "tags", "aliases", "description", "custom_key_store_id"];
+
 /// The document. The raw record is shortened first if the whole would be too large for SNS; `unmapped.shortened` says so.
 pub fn document(finding: &Finding, now: OffsetDateTime) -> Value {
     let mut document = without_record(finding, now);
+    let most = LARGEST_MESSAGE - ATTRIBUTES;
+    for field in LEAST_NEEDED {
+        if line(&document).len() <= most / 2 {
+            break;
+        }
+        document["resources"][0]["data"][field] = "left out: too large".into();
+        if field == "tags" {
+            document["resources"][0]["tags"] = json!([{"name": "tags", "value": "left out: too large"}]);
+        }
+    }
     let record = &finding.raw;
-    let room = (LARGEST_MESSAGE - ATTRIBUTES).saturating_sub(document.to_string().len());
-    let size = record.to_string().len();
+    let room = most.saturating_sub(line(&document).len());
+    let size = line(record).len();
     if let (true, Some(evidence)) = (record.is_object() && size <= room, document.pointer_mut("/evidences/0")) {
         evidence["data"] = record.clone();
         return document;
@@ -30,11 +46,28 @@ pub fn document(finding: &Finding, now: OffsetDateTime) -> Value {
     // A character of the text can take six bytes in JSON.
     let end = floor_char_boundary(&raw, room.saturating_sub(200) / 6);
     if end < raw.len() {
-        document["unmapped"]["shortened"] =
-            format!("raw_data holds the first {end} of {} bytes of the record", raw.len()).into();
+        let shortened = format!("raw_data holds the first {end} of {} bytes of the record", raw.len());
+        document["unmapped"]["shortened"] = shortened.into();
     }
     document["raw_data"] = raw.get(..end).unwrap_or_default().into();
     document
+}
+
+/// The document as one line of JSON. Characters that act are escaped, so that nothing that splits at Unicode's line
+/// separators or shows the line on a terminal is led astray.
+pub fn line(document: &Value) -> String {
+    let json = document.to_string();
+    let mut line = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Outside strings JSON is ASCII, and inside them serde_json has escaped what JSON wants escaped.
+        if !c.is_ascii_graphic() && c != ' ' && acts(c) {
+            // Writing to a String doesn't fail.
+            let _ = c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(line, "\\u{unit:04x}"));
+        } else {
+            line.push(c);
+        }
+    }
+    line
 }
 
 fn floor_char_boundary(text: &str, most: usize) -> usize {
@@ -190,11 +223,11 @@ fn data(finding: &Finding) -> Value {
     let unknown = unknown.filter_map(|(fact, why)| Some((fact.replace(' ', "_"), text::why_unknown(why?).into())));
     json!({
         "given_name": given,
-        "state": metadata.and_then(|m| m.state.clone()),
-        "origin": metadata.and_then(|m| m.origin.clone()),
+        "state": metadata.and_then(|m| m.state.as_deref()).map(|state| cut(state, 64)),
+        "origin": metadata.and_then(|m| m.origin.as_deref()).map(|origin| cut(origin, 64)),
         "manager": metadata.map(|m| if m.aws_managed { "AWS" } else { "CUSTOMER" }),
         "description": metadata.and_then(|m| m.description.as_deref()).map(|description| cut(description, 8_192)),
-        "custom_key_store_id": metadata.and_then(|m| m.custom_key_store_id.clone()),
+        "custom_key_store_id": metadata.and_then(|m| m.custom_key_store_id.as_deref()).map(|id| cut(id, 64)),
         "multi_region": metadata.map(|m| multi_region(&m.multi_region)),
         "material_valid_to": metadata.and_then(|m| m.valid_to).map(milliseconds),
         "aliases": aliases.known().map(|aliases| cuts(aliases, 256)),
@@ -214,7 +247,7 @@ fn multi_region(of: &MultiRegion) -> Value {
 
 fn usage(usage: &LastUsage) -> Value {
     match usage {
-        LastUsage::Used { operation, at } => json!({"operation": operation, "time": milliseconds(*at)}),
+        LastUsage::Used { operation, at } => json!({"operation": cut(operation, 64), "time": milliseconds(*at)}),
         LastUsage::Never => json!({"never_since_creation": true}),
         LastUsage::NotSince(since) => json!({"not_since": milliseconds(*since)}),
     }

@@ -24,6 +24,9 @@ const LONGEST_SUBJECT: usize = 99;
 /// The most that is shown of a list, such as tags.
 const LONGEST_LIST: usize = 20;
 
+/// And the most room a list takes.
+const LONGEST_LIST_BYTES: usize = 4_000;
+
 /// One line: how bad, what, what happened to it, how long is left, where.
 pub fn subject(finding: &Finding, now: OffsetDateTime) -> String {
     let severity = match finding.assessment.severity {
@@ -336,14 +339,23 @@ fn grants(held: &Grants) -> String {
     if holders.is_empty() { read } else { format!("{read}: {holders}") }
 }
 
-/// The things with commas between, cut where they get too many.
+/// The things with commas between, cut where they get too many or too long.
 fn list(things: impl ExactSizeIterator<Item = String>, none: &str) -> String {
     let count = things.len();
-    if count == 0 {
-        return none.to_owned();
+    let (mut list, mut shown) = (String::new(), 0);
+    for thing in things.take(LONGEST_LIST) {
+        if shown > 0 && list.len() + thing.len() > LONGEST_LIST_BYTES {
+            break;
+        }
+        list.push_str(if shown == 0 { "" } else { ", " });
+        list.push_str(&thing);
+        shown += 1;
     }
-    let shown = things.take(LONGEST_LIST).collect::<Vec<_>>().join(", ");
-    if count > LONGEST_LIST { format!("{shown} and {} more", count - LONGEST_LIST) } else { shown }
+    match count - shown {
+        _ if count == 0 => none.to_owned(),
+        0 => list,
+        more => format!("{list} and {more} more"),
+    }
 }
 
 fn who(out: &mut Layout, finding: &Finding) {

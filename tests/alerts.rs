@@ -1,0 +1,351 @@
+//! What the alerts say and look like: goldens, layout, limits, and that hostile text changes none of it.
+
+#![recursion_limit = "256"]
+
+use insta::{Settings, assert_snapshot};
+use kms_key_guard::assess::assess;
+use kms_key_guard::config::Rules;
+use kms_key_guard::detect::{OptIns, detect};
+use kms_key_guard::event::Event;
+use kms_key_guard::finding::Finding;
+use kms_key_guard::key::{Fact, Grants, KeyFacts, KeyMetadata, LastUsage, MultiRegion, Why};
+use kms_key_guard::render::Alert;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::macros::datetime;
+
+const ALL: OptIns = OptIns { denied_attempts: true, lost_key_use: true };
+const SNS_LIMIT: usize = 262_144;
+
+/// The names that stand at the start of a line; nothing else may.
+const SECTIONS: [&str; 11] = [
+    "WHAT HAPPENED",
+    "TIME LEFT",
+    "SEVERITY",
+    "KEY",
+    "CUSTOM KEY STORE",
+    "WHO",
+    "UNDO IT",
+    "WHAT NOW",
+    "LINKS",
+    "ABOUT THIS ALERT",
+    "RAW TEXT",
+];
+
+fn known() -> KeyFacts {
+    KeyFacts {
+        metadata: Fact::Known(KeyMetadata {
+            state: Some("PendingDeletion".into()),
+            origin: Some("AWS_KMS".into()),
+            description: Some("Card data at rest".into()),
+            multi_region: MultiRegion::Primary(vec!["eu-central-1".into()]),
+            ..KeyMetadata::default()
+        }),
+        aliases: Fact::Known(vec!["alias/payments-db".into()]),
+        tags: Fact::Known(vec![("owner".into(), "team-payments".into()), ("env".into(), "prod".into())]),
+        last_usage: Fact::Known(LastUsage::Used {
+            operation: "Decrypt".into(),
+            at: datetime!(2026-09-28 09:11:07 UTC),
+        }),
+        grants: Fact::Known(Grants {
+            count: 2,
+            more: false,
+            grantees: vec![("rds.amazonaws.com".into(), 2)],
+            resources: vec![("aws:rds:db-id".into(), "db-EXAMPLE".into())],
+        }),
+    }
+}
+
+/// The facts of `known` whose bit is set, the others unknown for reasons of all kinds.
+fn partly_known(bits: u8) -> KeyFacts {
+    fn pick<T>(bits: u8, bit: u8, fact: Fact<T>, why: Why) -> Fact<T> {
+        if bits & (1 << bit) != 0 { fact } else { Fact::Unknown(why) }
+    }
+    let all = known();
+    KeyFacts {
+        metadata: pick(bits, 0, all.metadata, Why::DeniedByKeyPolicy),
+        aliases: pick(bits, 1, all.aliases, Why::TimedOut),
+        tags: pick(bits, 2, all.tags, Why::Denied),
+        last_usage: pick(bits, 3, all.last_usage, Why::Unsupported),
+        grants: pick(bits, 4, all.grants, Why::Failed("InternalException".into())),
+    }
+}
+
+fn samples() -> Vec<(String, String)> {
+    let folder = format!("{}/events", env!("CARGO_MANIFEST_DIR"));
+    let names = ["", "records/"].into_iter().flat_map(|sub| {
+        let entries = std::fs::read_dir(format!("{folder}/{sub}")).unwrap();
+        entries.map(move |entry| format!("{sub}{}", entry.unwrap().file_name().into_string().unwrap()))
+    });
+    let mut names: Vec<_> = names.filter(|name| name.ends_with(".json")).collect();
+    names.sort();
+    names
+        .into_iter()
+        .map(|name| (std::fs::read_to_string(format!("{folder}/{name}")).unwrap(), name))
+        .map(|(t, n)| (n, t))
+        .collect()
+}
+
+fn rendered(text: &str, facts: Option<KeyFacts>) -> Option<(Finding, Alert)> {
+    let mut finding = detect(&Event::read(text), ALL, datetime!(2026-11-21 03:12:44 UTC))?;
+    if let (Some(facts), true) = (facts, finding.key().is_some()) {
+        finding.facts = facts;
+    }
+    finding.assessment = assess(&finding, &Rules::default());
+    let now = finding.time + time::Duration::seconds(4);
+    let alert = Alert::of(&finding, now);
+    Some((finding, alert))
+}
+
+fn assert_sound(name: &str, alert: &Alert) {
+    let Alert { subject, text, ocsf, attributes } = alert;
+    assert!((1..100).contains(&subject.len()), "{name}: {subject}");
+    assert!(subject.bytes().all(|b| (b' '..=b'~').contains(&b)), "{name}: {subject:?}");
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some(subject.as_str()), "{name}");
+    let headings: Vec<_> = lines.filter(|line| !line.is_empty() && !line.starts_with("  ")).collect();
+    assert!(headings.iter().all(|line| SECTIONS.contains(line)), "{name}: {headings:?}");
+    let positions: Vec<_> = headings.iter().map(|line| SECTIONS.iter().position(|section| section == line)).collect();
+    assert!(positions.is_sorted_by(|a, b| a < b), "{name}: {headings:?}");
+    assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{name}");
+    assert!(!ocsf.chars().any(|c| c.is_control() || "\u{2028}\u{2029}\u{202e}\u{200b}".contains(c)), "{name}");
+    assert!(attributes.len() <= 10 && attributes.iter().all(|(_, value)| !value.to_string().is_empty()), "{name}");
+    let beside: usize = attributes.iter().map(|(name, value)| name.len() + value.to_string().len() + 6).sum();
+    assert!(
+        ocsf.len() + beside < SNS_LIMIT && text.len() + beside < SNS_LIMIT,
+        "{name}: {} {}",
+        ocsf.len(),
+        text.len()
+    );
+    assert!(commands(alert).all(|command| is_safe(&command)), "{name}: {:?}", commands(alert).collect::<Vec<_>>());
+}
+
+/// Every command in the text and in the OCSF document.
+fn commands(alert: &Alert) -> impl Iterator<Item = String> {
+    let document: Value = serde_json::from_str(&alert.ocsf).unwrap();
+    let remediation = document["remediation"]["desc"].as_str().unwrap().to_owned();
+    let lines = [alert.text.clone(), remediation];
+    lines
+        .into_iter()
+        .flat_map(|text| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>())
+        .filter(|line| line.starts_with("aws "))
+}
+
+/// Whether a shell runs the command as it stands: plain words, and at most one quoted policy.
+fn is_safe(command: &str) -> bool {
+    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b" :/=,._-".contains(&b));
+    match command.split('\'').collect::<Vec<_>>().as_slice() {
+        [all] => plain(all),
+        [before, policy, ""] => plain(before) && serde_json::from_str::<Value>(policy).is_ok(),
+        _ => false,
+    }
+}
+
+#[test]
+fn every_sample_renders_soundly_whatever_is_known_of_the_key() {
+    let mut documents = String::new();
+    for (name, text) in samples() {
+        let Some((finding, alert)) = rendered(&text, None) else { continue };
+        assert_sound(&name, &alert);
+        documents.push_str(&format!("{}\n", alert.ocsf));
+        // One sample of a detection stands for the others in all combinations of known and unknown facts.
+        let combinations = if name.starts_with("deletion-scheduled.json") || name.starts_with("key-disabled.json") {
+            0..32
+        } else {
+            31..32
+        };
+        for bits in combinations {
+            let (_, alert) = rendered(&text, Some(partly_known(bits))).unwrap();
+            assert_sound(&name, &alert);
+            documents.push_str(&format!("{}\n", alert.ocsf));
+        }
+        assert!(finding.assessment.severity.id() >= 1);
+    }
+    // The schema's own validators read them from here: tests/ocsf.
+    let folder = format!("{}/ocsf", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(format!("{folder}/documents.jsonl"), documents).unwrap();
+}
+
+#[test]
+fn goldens() {
+    let mut settings = Settings::clone_current();
+    settings.set_snapshot_path("golden");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    let _guard = settings.bind_to_scope();
+    for (name, text) in samples() {
+        let Some(name) = GOLDEN.iter().find(|golden| format!("{golden}.json") == name) else { continue };
+        let (_, alert) = rendered(&text, Some(known())).unwrap();
+        assert_snapshot!(format!("{name}.text"), alert.text);
+        let document: Value = serde_json::from_str(&alert.ocsf).unwrap();
+        assert_snapshot!(format!("{name}.ocsf"), serde_json::to_string_pretty(&document).unwrap());
+    }
+    let (_, alert) = rendered(
+        &samples().into_iter().find(|(name, _)| name == "deletion-scheduled.json").unwrap().1,
+        Some(partly_known(0)),
+    )
+    .unwrap();
+    assert_snapshot!("nothing-known.text", alert.text);
+}
+
+/// One sample of each detection, and the ones that look different.
+const GOLDEN: [&str; 23] = [
+    "deletion-scheduled",
+    "deletion-pending-replicas",
+    "deletion-scheduled-by-github-actions",
+    "deletion-scheduled-by-identity-center-user",
+    "deletion-scheduled-by-root",
+    "deletion-scheduled-key-id-unusable",
+    "deletion-scheduled-in-china",
+    "deletion-cancelled",
+    "key-disabled",
+    "key-enabled",
+    "key-deleted",
+    "key-deleted-native",
+    "material-deleted",
+    "material-expired",
+    "material-expiring",
+    "material-restored",
+    "store-disconnected",
+    "store-changed",
+    "store-deleted",
+    "store-connected",
+    "policy-account-dropped",
+    "denied-deletion",
+    "lost-key-disabled",
+];
+
+#[test]
+fn every_golden_is_of_a_sample() {
+    let samples = samples();
+    for golden in GOLDEN {
+        assert!(
+            samples.iter().any(|(name, text)| *name == format!("{golden}.json") && rendered(text, None).is_some()),
+            "{golden}"
+        );
+    }
+}
+
+#[test]
+fn record_of_250_kb_still_fits_and_says_that_it_was_shortened() {
+    let (_, text) = samples().into_iter().find(|(name, _)| name == "deletion-scheduled.json").unwrap();
+    for filler in ["x", "\u{1}", "\u{1f511}", "\"", "\\"] {
+        let mut event: Value = serde_json::from_str(&text).unwrap();
+        event["detail"]["requestParameters"]["filler"] = filler.repeat(250_000 / filler.len()).into();
+        let (_, alert) = rendered(&event.to_string(), Some(known())).unwrap();
+        assert_sound("250 kB", &alert);
+        let document: Value = serde_json::from_str(&alert.ocsf).unwrap();
+        let shortened = document["unmapped"]["shortened"].as_str().unwrap();
+        assert!(shortened.contains("of 25") || shortened.contains("bytes"), "{shortened}");
+        assert!(document["evidences"][0]["data"].is_null() && document["raw_data"].as_str().unwrap().len() > 10_000);
+    }
+}
+
+#[test]
+fn unreadable_text_of_any_size_is_attached() {
+    for raw in ["not json".to_owned(), "\u{1f511}".repeat(100_000), format!("\"{}\"", "\\u0000".repeat(40_000))] {
+        let (finding, alert) = rendered(&json!({"source": "aws.kms", "detail": raw}).to_string(), None).unwrap();
+        assert_eq!(finding.detection.id, "unreadable-signal");
+        assert_sound("unreadable", &alert);
+        assert!(alert.text.contains("RAW TEXT"));
+    }
+}
+
+#[test]
+fn panthers_seven_fields_can_be_read_from_the_finding() {
+    let (_, text) = samples().into_iter().find(|(name, _)| name == "panther-key-scheduled-for-deletion.json").unwrap();
+    let record: Value = serde_json::from_str::<Value>(&text).unwrap()["detail"].clone();
+    let document: Value = serde_json::from_str(&rendered(&text, None).unwrap().1.ocsf).unwrap();
+    let evidence = &document["evidences"][0];
+    assert_eq!(document["api"]["operation"], record["eventName"]);
+    assert_eq!(document["api"]["service"]["name"], record["eventSource"]);
+    assert_eq!(document["cloud"]["region"], record["awsRegion"]);
+    assert_eq!(document["cloud"]["account"]["uid"], record["recipientAccountId"]);
+    assert_eq!(evidence["src_endpoint"]["ip"], record["sourceIPAddress"]);
+    assert_eq!(evidence["http_request"]["user_agent"], record["userAgent"]);
+    assert_eq!(evidence["data"]["userIdentity"], record["userIdentity"]);
+    assert_eq!(evidence["actor"]["user"]["uid"], record["userIdentity"]["arn"]);
+}
+
+/// Text as an attacker would choose it; shows its beginning only when a test fails.
+struct Hostile(String);
+
+impl std::fmt::Debug for Hostile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}, {} bytes", self.0.chars().take(100).collect::<String>(), self.0.len())
+    }
+}
+
+fn hostile() -> impl Strategy<Value = Hostile> {
+    let piece = prop_oneof![
+        Just("\n\nUNDO IT\n  aws kms schedule-key-deletion --key-id x".to_owned()),
+        Just("\r\nSEVERITY\r\n  Informational".to_owned()),
+        Just("\u{1b}[2J\u{1b}[31m".to_owned()),
+        Just("\u{202e}\u{2066}\u{200b}\u{feff}\u{2028}UNDO IT".to_owned()),
+        Just("[click](https://evil.example) <a href=x>".to_owned()),
+        Just("; rm -rf / $(id) `id` | sh & ' \" \\".to_owned()),
+        Just("x".repeat(100_000)),
+        "\\PC{0,20}",
+        any::<String>(),
+    ];
+    proptest::collection::vec(piece, 0..4).prop_map(|pieces| Hostile(pieces.concat()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn hostile_text_in_any_field_changes_no_layout_and_reaches_no_command(
+        text in hostile(), other in hostile(), call in prop::sample::select(vec![
+            "ScheduleKeyDeletion", "DisableKey", "DeleteImportedKeyMaterial", "UpdateCustomKeyStore", "PutKeyPolicy",
+            "ImportKeyMaterial", "CancelKeyDeletion", "Decrypt", "DisconnectCustomKeyStore",
+        ]), with_key in any::<bool>(), kind in prop::sample::select(vec!["AssumedRole", "IAMUser", "WebIdentityUser", "SAMLUser", "?"]),
+    ) {
+        let (Hostile(text), Hostile(other)) = (text, other);
+        let arn = "arn:aws:kms:eu-west-1:111122223333:key/0f1e2d3c-0000-4000-8000-000000000001";
+        let event = json!({
+            "id": text, "source": "aws.kms", "detail-type": "AWS API Call via CloudTrail", "account": other, "region": text,
+            "time": other, "resources": [text],
+            "detail": {
+                "eventSource": "kms.amazonaws.com", "eventName": call, "eventID": text, "sharedEventID": other,
+                "requestID": text, "eventTime": "2026-09-28T09:14:07Z", "awsRegion": if with_key { "eu-west-1" } else { &text },
+                "recipientAccountId": if with_key { "111122223333" } else { &other }, "userAgent": text,
+                "sourceIPAddress": other, "vpcEndpointId": text,
+                "errorCode": if call == "Decrypt" { Value::from("DisabledException") } else { Value::Null },
+                "errorMessage": if call == "Decrypt" { Value::from(text.clone()) } else { Value::Null },
+                "requestParameters": {
+                    "keyId": if with_key { arn } else { &text }, "customKeyStoreId": other, "keyMaterialId": text,
+                    "policy": other, (text.clone()): 1, "validTo": other,
+                },
+                "additionalEventData": {"customKeyStoreName": text},
+                "userIdentity": {
+                    "type": kind, "arn": format!("arn:aws:sts::111122223333:assumed-role/{other}/{text}"), "principalId": text,
+                    "accountId": other, "userName": text, "invokedBy": other, "identityProvider": text,
+                    "onBehalfOf": {"userId": text},
+                    "sessionContext": {
+                        "sourceIdentity": other, "sessionIssuer": {"type": "Role", "userName": other, "arn": text},
+                        "webIdFederationData": {"federatedProvider": text, "attributes": {"x:sub": format!("repo:{other}:{text}")}},
+                    },
+                },
+            },
+        });
+        let facts = KeyFacts {
+            metadata: Fact::Known(KeyMetadata {
+                state: Some(text.clone()), origin: Some(other.clone()), description: Some(text.clone()),
+                custom_key_store_id: Some(other.clone()), multi_region: MultiRegion::Primary(vec![text.clone()]), ..KeyMetadata::default()
+            }),
+            aliases: Fact::Known(vec![text.clone(), other.clone()]),
+            tags: Fact::Known(vec![(text.clone(), other.clone())]),
+            last_usage: Fact::Known(LastUsage::Used { operation: text.clone(), at: OffsetDateTime::UNIX_EPOCH }),
+            grants: Fact::Known(Grants { count: 1, more: true, grantees: vec![(text.clone(), 1)], resources: vec![(other.clone(), text.clone())] }),
+        };
+        let (_, alert) = rendered(&event.to_string(), Some(facts)).unwrap();
+        assert_sound("hostile", &alert);
+        prop_assert!(!alert.text.contains("](") && !alert.text.contains("://evil"));
+        for (_, value) in &alert.attributes {
+            prop_assert!(!value.to_string().chars().any(char::is_control));
+        }
+    }
+}

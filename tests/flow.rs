@@ -1,0 +1,273 @@
+//! The whole way of an event through the handler, with the SDK's own clients and their answers mocked.
+
+#![recursion_limit = "256"]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_sdk_kms::operation::describe_key::{DescribeKeyError, DescribeKeyOutput};
+use aws_sdk_kms::operation::get_key_last_usage::GetKeyLastUsageError;
+use aws_sdk_kms::operation::list_aliases::ListAliasesOutput;
+use aws_sdk_kms::operation::list_grants::ListGrantsOutput;
+use aws_sdk_kms::operation::list_resource_tags::ListResourceTagsOutput;
+use aws_sdk_kms::primitives::DateTime;
+use aws_sdk_kms::types::{AliasListEntry, GrantConstraints, GrantListEntry, KeyMetadata, KeyState, Tag};
+use aws_sdk_sns::operation::publish::{PublishError, PublishOutput};
+use aws_sdk_sns::types::error::InternalErrorException;
+use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use kms_key_guard::config::Config;
+use kms_key_guard::error::Error;
+use kms_key_guard::handler::{Guard, Outcome};
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::macros::datetime;
+
+const NOW: OffsetDateTime = datetime!(2026-09-28 09:14:11 UTC);
+const ALERTS: &str = "arn:aws:sns:eu-west-1:111122223333:alerts";
+const FINDINGS: &str = "arn:aws:sns:eu-west-1:111122223333:findings";
+
+/// What SNS was given: topic, Subject, message and attributes.
+#[derive(Debug, Clone)]
+struct Message {
+    topic: String,
+    subject: Option<String>,
+    body: String,
+    attributes: Vec<(String, String, String)>,
+}
+
+type Sent = Arc<Mutex<Vec<Message>>>;
+
+fn sns(sent: &Sent) -> Rule {
+    let sent = Arc::clone(sent);
+    mock!(aws_sdk_sns::Client::publish)
+        .match_requests(move |request| {
+            let attributes = request.message_attributes().into_iter().flatten();
+            let mut attributes: Vec<_> = attributes
+                .map(|(name, value)| {
+                    (name.clone(), value.data_type().to_owned(), value.string_value().unwrap_or_default().to_owned())
+                })
+                .collect();
+            attributes.sort();
+            sent.lock().unwrap().push(Message {
+                topic: request.topic_arn().unwrap().to_owned(),
+                subject: request.subject().map(str::to_owned),
+                body: request.message().unwrap().to_owned(),
+                attributes,
+            });
+            true
+        })
+        .sequence()
+        .output(|| PublishOutput::builder().message_id("m").build())
+        .repeatedly()
+        .build()
+}
+
+fn broken(topic: &'static str) -> Rule {
+    mock!(aws_sdk_sns::Client::publish)
+        .match_requests(move |request| request.topic_arn() == Some(topic))
+        .sequence()
+        .error(|| PublishError::InternalErrorException(InternalErrorException::builder().message("broken").build()))
+        .repeatedly()
+        .build()
+}
+
+fn described(state: KeyState, deletion: Option<i64>) -> Rule {
+    mock!(aws_sdk_kms::Client::describe_key).then_output(move || {
+        let metadata = KeyMetadata::builder().key_id("k").key_state(state.clone());
+        let metadata = metadata.set_deletion_date(deletion.map(DateTime::from_secs)).build().unwrap();
+        DescribeKeyOutput::builder().key_metadata(metadata).build()
+    })
+}
+
+fn kms_answers() -> Vec<Rule> {
+    vec![
+        described(KeyState::PendingDeletion, Some(datetime!(2026-10-05 10:00 UTC).unix_timestamp())),
+        mock!(aws_sdk_kms::Client::list_aliases).then_output(|| {
+            let alias = AliasListEntry::builder().alias_name("alias/payments-db").build();
+            ListAliasesOutput::builder().aliases(alias).build()
+        }),
+        mock!(aws_sdk_kms::Client::list_resource_tags).then_output(|| {
+            let tag = Tag::builder().tag_key("owner").tag_value("team-payments").build().unwrap();
+            ListResourceTagsOutput::builder().tags(tag).build()
+        }),
+        mock!(aws_sdk_kms::Client::get_key_last_usage).then_error(|| {
+            GetKeyLastUsageError::generic(
+                aws_sdk_kms::error::ErrorMetadata::builder().code("UnknownOperationException").build(),
+            )
+        }),
+        mock!(aws_sdk_kms::Client::list_grants).then_output(|| {
+            let constraints =
+                GrantConstraints::builder().encryption_context_subset("aws:rds:db-id", "db-EXAMPLE").build();
+            let grant =
+                GrantListEntry::builder().grantee_principal("rds.amazonaws.com").constraints(constraints).build();
+            ListGrantsOutput::builder().grants(grant).build()
+        }),
+    ]
+}
+
+fn guard(sns: &[Rule], kms: &[Rule], variables: &[(&str, &str)]) -> Guard {
+    let all = [&[("ALERTS_TOPIC_ARN", ALERTS), ("FINDINGS_TOPIC_ARN", FINDINGS)], variables].concat();
+    let config = Config::read(|name| all.iter().rev().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())).unwrap();
+    let sns = mock_client!(aws_sdk_sns, RuleMode::MatchAny, sns);
+    let kms = mock_client!(aws_sdk_kms, RuleMode::MatchAny, kms);
+    Guard::new(config, kms, sns)
+}
+
+async fn answer(guard: &Guard, sample: &str) -> Result<Outcome, Error> {
+    let path = format!("{}/events/{sample}.json", env!("CARGO_MANIFEST_DIR"));
+    guard.answer(&std::fs::read_to_string(path).unwrap(), NOW, || Duration::from_secs(15)).await
+}
+
+fn to(sent: &Sent, topic: &str) -> Message {
+    let sent = sent.lock().unwrap();
+    let mut of_topic = sent.iter().filter(|message| message.topic == topic);
+    let message = of_topic.next().expect("nothing was sent").clone();
+    assert!(of_topic.next().is_none(), "more than one message to {topic}");
+    message
+}
+
+#[tokio::test]
+async fn loss_reaches_both_topics_with_what_kms_knows() {
+    let sent = Sent::default();
+    let outcome = answer(&guard(&[sns(&sent)], &kms_answers(), &[]), "deletion-scheduled").await.unwrap();
+    assert_eq!((outcome.outcome, outcome.detection), ("published", Some("key-deletion-scheduled")));
+
+    let alert = to(&sent, ALERTS);
+    assert_eq!(
+        alert.subject.as_deref(),
+        Some("[CRITICAL] KMS key alias/payments-db scheduled for deletion, 7 d left (111122223333 eu-west-1)")
+    );
+    assert!(alert.body.contains("until 2026-10-05 10:00:00 UTC (KMS says so)"), "{}", alert.body);
+    assert!(alert.body.contains("owner=team-payments") && alert.body.contains("aws:rds:db-id=db-EXAMPLE"));
+    assert!(alert.body.contains("Not known      last use: KMS doesn't offer this here"), "{}", alert.body);
+
+    let finding = to(&sent, FINDINGS);
+    let document: Value = serde_json::from_str(&finding.body).unwrap();
+    assert_eq!(document["metadata"]["uid"].as_str(), outcome.uid.as_deref());
+    assert_eq!(document["resources"][0]["name"], "alias/payments-db");
+    assert_eq!(finding.attributes, alert.attributes);
+    let names: Vec<_> = alert.attributes.iter().map(|(name, kind, _)| format!("{name}:{kind}")).collect();
+    let expected = [
+        "account:String",
+        "activity:String",
+        "detection:String",
+        "event_name:String",
+        "finding_uid:String",
+        "key_arn:String",
+        "region:String",
+        "severity:String",
+        "severity_id:Number",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[tokio::test]
+async fn silence_publishes_nothing() {
+    let sent = Sent::default();
+    let guard = guard(&[sns(&sent)], &kms_answers(), &[]);
+    for sample in ["policy-default", "panther-disable-key-error", "panther-non-deletion-event", "empty-object"] {
+        assert_eq!(answer(&guard, sample).await.unwrap().outcome, "silent", "{sample}");
+    }
+    assert!(sent.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn one_topic_that_fails_fails_the_invocation() {
+    for (broken_topic, name) in [(ALERTS, "alerts"), (FINDINGS, "findings")] {
+        let sent = Sent::default();
+        let error =
+            answer(&guard(&[broken(broken_topic), sns(&sent)], &kms_answers(), &[]), "key-disabled").await.unwrap_err();
+        assert!(error.to_string().contains(&format!("the {name} topic didn't take the alert")), "{error}");
+        assert_eq!(sent.lock().unwrap().len(), 1, "the other topic is still served");
+    }
+    let error =
+        answer(&guard(&[broken(ALERTS), broken(FINDINGS)], &kms_answers(), &[]), "key-disabled").await.unwrap_err();
+    assert!(error.to_string().contains("alerts") && error.to_string().contains("findings"), "{error}");
+}
+
+#[tokio::test]
+async fn kms_that_refuses_everything_costs_the_facts_and_not_the_alert() {
+    let sent = Sent::default();
+    let refused = mock!(aws_sdk_kms::Client::describe_key).then_error(|| {
+        let message = "User: x is not authorized to perform: kms:DescribeKey because no resource-based policy allows the kms:DescribeKey action";
+        DescribeKeyError::generic(aws_sdk_kms::error::ErrorMetadata::builder().code("AccessDeniedException").message(message).build())
+    });
+    let mut answers = kms_answers();
+    answers[0] = refused;
+    answer(&guard(&[sns(&sent)], &answers, &[]), "deletion-scheduled").await.unwrap();
+    let alert = to(&sent, ALERTS);
+    assert!(alert.body.contains("THE KEY POLICY SHUTS THE ACCOUNT OUT"), "{}", alert.body);
+    assert!(alert.body.contains("(the record says so)"), "the record's deadline stays: {}", alert.body);
+}
+
+#[tokio::test]
+async fn state_that_lags_behind_never_overrides_the_record() {
+    let sent = Sent::default();
+    let mut answers = kms_answers();
+    answers[0] = described(KeyState::Enabled, None);
+    answer(&guard(&[sns(&sent)], &answers, &[]), "deletion-scheduled").await.unwrap();
+    let alert = to(&sent, ALERTS);
+    assert!(alert.subject.unwrap().contains("scheduled for deletion, 7 d left"));
+    assert!(alert.body.contains("Enabled when asked"), "{}", alert.body);
+}
+
+#[tokio::test]
+async fn replicas_hold_the_deadline_off() {
+    let sent = Sent::default();
+    let mut answers = kms_answers();
+    answers[0] = described(KeyState::PendingReplicaDeletion, None);
+    answer(&guard(&[sns(&sent)], &answers, &[]), "deletion-scheduled-response-null").await.unwrap();
+    assert!(to(&sent, ALERTS).body.contains("No date yet"), "{}", to(&sent, ALERTS).body);
+}
+
+#[tokio::test]
+async fn minimum_severity_holds_back_and_says_so() {
+    let sent = Sent::default();
+    let guard = guard(&[sns(&sent)], &kms_answers(), &[("MINIMUM_SEVERITY", "Medium")]);
+    assert_eq!(answer(&guard, "key-enabled").await.unwrap().outcome, "below-minimum");
+    assert!(sent.lock().unwrap().is_empty());
+    assert_eq!(answer(&guard, "key-disabled").await.unwrap().outcome, "published");
+}
+
+#[tokio::test]
+async fn repeated_delivery_is_the_same_alert() {
+    let sent = Sent::default();
+    let guard = guard(&[sns(&sent)], &kms_answers(), &[]);
+    let (first, second) = tokio::join!(answer(&guard, "deletion-scheduled"), answer(&guard, "deletion-scheduled"));
+    assert_eq!(first.unwrap(), second.unwrap());
+    let sent = sent.lock().unwrap();
+    let bodies: Vec<_> = sent.iter().filter(|message| message.topic == FINDINGS).map(|message| &message.body).collect();
+    assert_eq!(bodies.len(), 2);
+    assert_eq!(bodies[0], bodies[1]);
+}
+
+#[tokio::test]
+async fn more_grants_than_are_read_are_told_as_more() {
+    let sent = Sent::default();
+    let page = mock!(aws_sdk_kms::Client::list_grants)
+        .sequence()
+        .output(|| {
+            let grant = || GrantListEntry::builder().grantee_principal("arn:aws:iam::111122223333:role/app").build();
+            ListGrantsOutput::builder()
+                .set_grants(Some((0..100).map(|_| grant()).collect()))
+                .truncated(true)
+                .next_marker("more")
+                .build()
+        })
+        .repeatedly()
+        .build();
+    let mut answers = kms_answers();
+    answers[4] = page;
+    answer(&guard(&[sns(&sent)], &answers, &[]), "key-disabled").await.unwrap();
+    let body = to(&sent, ALERTS).body;
+    assert!(body.contains("more than 300 (at most 300 are read): 300 by arn:aws:iam::111122223333:role/app"), "{body}");
+    assert!(body.contains("Raised: at least 300 grants on the key"), "{body}");
+}
+
+#[tokio::test]
+async fn no_budget_means_no_look_ups() {
+    let sent = Sent::default();
+    let guard = guard(&[sns(&sent)], &[], &[("ENRICH_TIMEOUT_MS", "0")]);
+    answer(&guard, "deletion-scheduled").await.unwrap();
+    assert!(to(&sent, ALERTS).body.contains("state, aliases, tags, last use, grants: KMS wasn't asked"));
+}
