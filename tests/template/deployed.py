@@ -1,0 +1,174 @@
+"""What CloudFormation would make of template.yaml: the SAM transform, then conditions and intrinsic functions.
+
+A resource that exists only after deployment stands as `<LogicalId>` (Ref) or `<LogicalId.Attribute>` (GetAtt), so that
+policies and targets can be compared as plain data.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import boto3
+from samcli.yamlhelper import yaml_parse
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+
+ROOT = Path(__file__).parents[2]
+ACCOUNT = "111122223333"
+REGION = "eu-central-1"
+NO_VALUE = object()
+
+# Everything a user can switch on or bring along.
+OPTED_IN = {
+    "AlertEmail": "kms-alerts@example.com",
+    "AlarmActionArn": f"arn:aws:sns:{REGION}:123456789012:on-call",
+    "ExpectedPrincipals": f"arn:aws:iam::{ACCOUNT}:role/key-admin",
+    "MinimumSeverity": "Low",
+    "ReportDeniedAttempts": "true",
+    "ReportLostKeyUse": "true",
+}
+TOPICS_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+EXISTING_TOPICS = {
+    "ExistingAlertsTopicArn": f"arn:aws:sns:{REGION}:{ACCOUNT}:people",
+    "ExistingFindingsTopicArn": f"arn:aws:sns:{REGION}:{ACCOUNT}:machines",
+    "ExistingTopicsKmsKeyArn": TOPICS_KEY,
+}
+
+
+class Refused(Exception):
+    """CloudFormation would not start: an assertion of the template's Rules doesn't hold."""
+
+
+def source():
+    """The template as written, with its short-form functions spelled out."""
+    return json.loads(json.dumps(yaml_parse((ROOT / "template.yaml").read_text())))
+
+
+class Stack:
+    def __init__(self, parameters=None, *, partition="aws", region=REGION, url_suffix="amazonaws.com"):
+        template = source()
+        self.values = {name: str(p.get("Default", "")) for name, p in template["Parameters"].items()}
+        unknown = set(parameters or {}) - set(self.values)
+        assert not unknown, f"template.yaml has no parameter {unknown}"
+        self.values |= parameters or {}
+        self.pseudo = {
+            "AWS::AccountId": ACCOUNT,
+            "AWS::NoValue": NO_VALUE,
+            "AWS::Partition": partition,
+            "AWS::Region": region,
+            "AWS::StackName": "kms-key-guard",
+            "AWS::URLSuffix": url_suffix,
+        }
+        # The transform replaces the code folder by what the build uploaded.
+        template["Resources"]["AlertFunction"]["Properties"]["CodeUri"] = "s3://artifacts/alert.zip"
+        translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=region))
+        self.template = translator.translate(sam_template=template, parameter_values=dict(self.values))
+        self._check_rules()
+        self.resources = {
+            name: {"Type": r["Type"], "Properties": self.resolve(r.get("Properties", {}))}
+            for name, r in self.template["Resources"].items()
+            if "Condition" not in r or self.condition(r["Condition"])
+        }
+        self.outputs = {name: self.resolve(o["Value"]) for name, o in self.template["Outputs"].items()}
+
+    def of_type(self, kind):
+        """Logical id -> properties of the resources of one type."""
+        return {name: r["Properties"] for name, r in self.resources.items() if r["Type"] == kind}
+
+    def properties(self, name):
+        return self.resources[name]["Properties"]
+
+    def patterns(self):
+        """Rule -> its event pattern as the JSON text that EventBridge gets."""
+        patterns = {name: rule["EventPattern"] for name, rule in self.of_type("AWS::Events::Rule").items()}
+        return {name: p if isinstance(p, str) else json.dumps(p) for name, p in patterns.items()}
+
+    def condition(self, name):
+        return self._truth(self.template["Conditions"][name])
+
+    def _truth(self, node):
+        (function, argument), = node.items()
+        if function == "Condition":
+            return self.condition(argument)
+        if function == "Fn::Equals":
+            left, right = map(self.resolve, argument)
+            return left == right
+        if function == "Fn::Not":
+            return not self._truth(argument[0])
+        if function == "Fn::And":
+            return all(map(self._truth, argument))
+        if function == "Fn::Or":
+            return any(map(self._truth, argument))
+        raise NotImplementedError(function)
+
+    def _check_rules(self):
+        for rule in self.template.get("Rules", {}).values():
+            if self._truth(rule["RuleCondition"]):
+                for assertion in rule["Assertions"]:
+                    if not self._truth(assertion["Assert"]):
+                        raise Refused(assertion["AssertDescription"])
+
+    def resolve(self, node):
+        if isinstance(node, list):
+            return [value for value in map(self.resolve, node) if value is not NO_VALUE]
+        if not isinstance(node, dict):
+            return node
+        if len(node) == 1:
+            (function, argument), = node.items()
+            if function == "Ref":
+                return self._ref(argument)
+            if function == "Fn::GetAtt":
+                return f"<{argument if isinstance(argument, str) else '.'.join(argument)}>"
+            if function == "Fn::Sub":
+                return self._sub(argument)
+            if function == "Fn::If":
+                name, yes, no = argument
+                return self.resolve(yes if self.condition(name) else no)
+            if function.startswith("Fn::"):
+                raise NotImplementedError(function)
+        resolved = {key: self.resolve(value) for key, value in node.items()}
+        return {key: value for key, value in resolved.items() if value is not NO_VALUE}
+
+    def _ref(self, name):
+        if name in self.pseudo:
+            return self.pseudo[name]
+        if name in self.values:
+            return self.values[name]
+        assert name in self.template["Resources"], f"!Ref {name} leads nowhere"
+        return f"<{name}>"
+
+    def _sub(self, argument):
+        text, local = (argument, {}) if isinstance(argument, str) else argument
+
+        def value(match):
+            name = match[1]
+            if name in local:
+                return self.resolve(local[name])
+            return f"<{name}>" if "." in name else self._ref(name)
+
+        return re.sub(r"\$\{([^!}]+)\}", value, text)
+
+
+def statements(document):
+    """A policy's statements as (effect, actions, resources, principal, condition), in the order written."""
+    return [
+        (s["Effect"], as_list(s["Action"]), as_list(s.get("Resource", [])), s.get("Principal"), s.get("Condition"))
+        for s in document["Statement"]
+    ]
+
+
+def as_list(value):
+    return sorted(value) if isinstance(value, list) else [value]
+
+
+def strings(node):
+    """Every text inside a resolved resource, keys included."""
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, list):
+        for item in node:
+            yield from strings(item)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield key
+            yield from strings(value)

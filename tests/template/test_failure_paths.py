@@ -1,0 +1,154 @@
+"""An alert that can't go out lies in a queue for two weeks, and an alarm says so at the first one."""
+
+import json
+
+import pytest
+
+from deployed import EXISTING_TOPICS, OPTED_IN, REGION, Stack
+
+TWO_WEEKS = 14 * 24 * 60 * 60
+SETTINGS = pytest.mark.parametrize("parameters", [{}, OPTED_IN, EXISTING_TOPICS], ids=["default", "opted in", "existing topics"])
+
+# namespace, metric, dimensions, statistic, seconds, threshold
+ALARMS = {
+    "RuleDeadLetterAlarm": (
+        "AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": "<RuleDeadLetterQueue.QueueName>"}, "Maximum", 60, 1,
+    ),
+    "AlertFailureAlarm": (
+        "AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": "<AlertFailureQueue.QueueName>"}, "Maximum", 60, 1,
+    ),
+    "AlertErrorAlarm": ("AWS/Lambda", "Errors", {"FunctionName": "<AlertFunction>"}, "Sum", 60, 1),
+    "AlertThrottleAlarm": ("AWS/Lambda", "Throttles", {"FunctionName": "<AlertFunction>"}, "Sum", 60, 1),
+    "AlertLostAlarm": ("AWS/Lambda", "DestinationDeliveryFailures", {"FunctionName": "<AlertFunction>"}, "Sum", 60, 1),
+    "MassEventAlarm": ("KmsKeyGuard", "KeysAtRisk", {"Function": "<AlertFunction>"}, "Sum", 600, 10),
+}
+
+
+@SETTINGS
+def test_what_eventbridge_cannot_deliver_goes_to_the_dead_letter_queue(parameters):
+    for rule in Stack(parameters).of_type("AWS::Events::Rule").values():
+        (target,) = rule["Targets"]
+        assert target["Arn"] == "<AlertFunction.Arn>"
+        assert target["DeadLetterConfig"] == {"Arn": "<RuleDeadLetterQueue.Arn>"}
+        assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 900, "MaximumRetryAttempts": 185}
+        # The function reads the whole event.
+        assert not {"Input", "InputPath", "InputTransformer"} & set(target)
+
+
+@SETTINGS
+def test_what_the_function_fails_on_is_tried_twice_more_and_goes_to_the_failure_queue(parameters):
+    (config,) = Stack(parameters).of_type("AWS::Lambda::EventInvokeConfig").values()
+    assert config == {
+        "FunctionName": "<AlertFunction>",
+        "Qualifier": "$LATEST",
+        "MaximumRetryAttempts": 2,
+        "MaximumEventAgeInSeconds": 21600,
+        "DestinationConfig": {"OnFailure": {"Destination": "<AlertFailureQueue.Arn>"}},
+    }
+
+
+@SETTINGS
+def test_failure_queues_keep_messages_for_two_weeks(parameters):
+    queues = Stack(parameters).of_type("AWS::SQS::Queue")
+    assert {name: queue["MessageRetentionPeriod"] for name, queue in queues.items()} == {
+        "AlertFailureQueue": TWO_WEEKS,
+        "RuleDeadLetterQueue": TWO_WEEKS,
+    }
+
+
+@SETTINGS
+def test_alarms_watch_every_way_to_lose_an_alert_and_go_off_at_the_first(parameters):
+    alarms = Stack(parameters).of_type("AWS::CloudWatch::Alarm")
+    watched = {
+        name: (
+            alarm["Namespace"],
+            alarm["MetricName"],
+            {d["Name"]: d["Value"] for d in alarm["Dimensions"]},
+            alarm["Statistic"],
+            alarm["Period"],
+            int(alarm["Threshold"]),
+        )
+        for name, alarm in alarms.items()
+    }
+    assert watched == ALARMS
+    for alarm in alarms.values():
+        assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+        assert alarm["EvaluationPeriods"] == 1
+        assert alarm.get("DatapointsToAlarm", 1) == 1
+        assert alarm["TreatMissingData"] == "notBreaching"
+        assert alarm.get("ActionsEnabled", True) is True
+
+
+@pytest.mark.parametrize(
+    ("parameters", "actions"),
+    [
+        ({}, ["<AlertsTopic>"]),
+        (OPTED_IN, ["<AlertsTopic>", f"arn:aws:sns:{REGION}:123456789012:on-call"]),
+        (EXISTING_TOPICS, [EXISTING_TOPICS["ExistingAlertsTopicArn"]]),
+    ],
+    ids=["default", "second route", "existing topics"],
+)
+def test_alarms_reach_people_and_the_second_route(parameters, actions):
+    for alarm in Stack(parameters).of_type("AWS::CloudWatch::Alarm").values():
+        assert alarm["AlarmActions"] == actions
+
+
+def test_alarms_name_the_guard_and_what_to_look_at():
+    for alarm in Stack().of_type("AWS::CloudWatch::Alarm").values():
+        assert alarm["AlarmDescription"].startswith("KMS Key Guard: ")
+        assert len(alarm["AlarmDescription"]) <= 1024
+
+
+def test_mass_event_threshold_is_the_operators():
+    alarm = Stack({"MassEventThreshold": "250"}).properties("MassEventAlarm")
+    assert alarm["Threshold"] == "250"
+
+
+def test_function_has_time_to_enrich_and_to_publish():
+    function = Stack().properties("AlertFunction")
+    enriching = Stack().template["Parameters"]["EnrichTimeoutMs"]["MaxValue"] / 1000
+    assert function["Timeout"] == 15
+    assert function["Timeout"] >= enriching + 10
+
+
+def test_function_runs_as_designed():
+    function = Stack().properties("AlertFunction")
+    assert function["Runtime"] == "provided.al2023"
+    assert function["Handler"] == "bootstrap"
+    assert function["MemorySize"] == 128
+    assert function["Architectures"] == ["arm64"]
+    assert function["LoggingConfig"] == {"LogFormat": "JSON", "LogGroup": "<AlertLogGroup>"}
+    # A limit of its own would delay alerts exactly when many come at once.
+    assert "ReservedConcurrentExecutions" not in function
+    assert Stack({"Architecture": "x86_64"}).properties("AlertFunction")["Architectures"] == ["x86_64"]
+
+
+def test_log_group_is_kept_for_the_chosen_time():
+    assert Stack().properties("AlertLogGroup") == {
+        "LogGroupName": "/aws/lambda/kms-key-guard-alert",
+        "RetentionInDays": "365",
+    }
+
+
+def test_function_is_told_its_settings():
+    def environment(parameters):
+        return Stack(parameters).properties("AlertFunction")["Environment"]["Variables"]
+
+    assert environment({}) == {
+        "ALERTS_TOPIC_ARN": "<AlertsTopic>",
+        "FINDINGS_TOPIC_ARN": "<FindingsTopic>",
+        "MINIMUM_SEVERITY": "Informational",
+        "REPORT_DENIED_ATTEMPTS": "false",
+        "REPORT_LOST_KEY_USE": "false",
+        "EXPECTED_PRINCIPALS": "",
+        "ENRICH_TIMEOUT_MS": "2000",
+    }
+    opted_in = environment(OPTED_IN | EXISTING_TOPICS)
+    assert opted_in["ALERTS_TOPIC_ARN"] == EXISTING_TOPICS["ExistingAlertsTopicArn"]
+    assert opted_in["FINDINGS_TOPIC_ARN"] == EXISTING_TOPICS["ExistingFindingsTopicArn"]
+    assert opted_in["MINIMUM_SEVERITY"] == "Low"
+    assert opted_in["REPORT_DENIED_ATTEMPTS"] == opted_in["REPORT_LOST_KEY_USE"] == "true"
+    assert opted_in["EXPECTED_PRINCIPALS"] == OPTED_IN["ExpectedPrincipals"]
+    # Lambda takes 4 KB of variables altogether.
+    largest = {"ExpectedPrincipals": "r" * Stack().template["Parameters"]["ExpectedPrincipals"]["MaxLength"]}
+    assert len(json.dumps(environment(EXISTING_TOPICS | largest))) < 4096

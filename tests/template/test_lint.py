@@ -1,0 +1,60 @@
+"""The template as CloudFormation and SAM read it, beyond what one stack shows."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from deployed import ROOT, Stack, source
+
+
+def test_cfn_lint_has_nothing_to_say():
+    cfn_lint = Path(sys.executable).with_name("cfn-lint")
+    run = subprocess.run([cfn_lint, "template.yaml"], cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, ""), run.stdout + run.stderr
+
+
+def test_template_holds_no_null():
+    """CloudFormation refuses null anywhere in a template, and cfn-lint doesn't tell."""
+
+    def nulls(node, path):
+        if node is None:
+            yield path
+        elif isinstance(node, dict):
+            for key, value in node.items():
+                yield from nulls(value, f"{path}/{key}")
+        elif isinstance(node, list):
+            for index, value in enumerate(node):
+                yield from nulls(value, f"{path}/{index}")
+
+    assert list(nulls(source(), "")) == []
+
+
+def test_every_lint_exception_has_its_reason():
+    exceptions = [
+        skip
+        for resource in source()["Resources"].values()
+        for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", [])
+    ]
+    assert exceptions
+    assert all(len(skip["comment"]) > 40 for skip in exceptions)
+
+
+def test_build_makes_the_alert_binary_from_the_locked_dependencies():
+    metadata = source()["Resources"]["AlertFunction"]["Metadata"]
+    assert metadata["BuildMethod"] == "rust-cargolambda"
+    assert metadata["BuildProperties"] == {"Binary": "alert", "Flags": ["--locked"]}
+
+
+def test_deploying_asks_for_no_more_capability_than_the_stack_needs():
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    assert config["default"]["deploy"]["parameters"]["capabilities"] == "CAPABILITY_IAM"
+    # A role with a name of its own would need CAPABILITY_NAMED_IAM.
+    assert all("RoleName" not in role for role in Stack().of_type("AWS::IAM::Role").values())
+
+
+def test_shared_configuration_holds_no_account_data():
+    text = (ROOT / "samconfig.toml").read_text()
+    assert "arn:" not in text
+    assert "parameter_overrides" not in text
+    assert "profile" not in text

@@ -1,0 +1,170 @@
+"""Who may do what, as data: a permission more, or one that reaches further, fails here."""
+
+import pytest
+
+from deployed import ACCOUNT, EXISTING_TOPICS, OPTED_IN, REGION, TOPICS_KEY, Stack, statements, strings
+
+ACCOUNT_ROOT = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+FUNCTION_ROLE = {"AWS": "<AlertFunctionRole.Arn>"}
+NOT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def role_may(topics, partition="aws", region=REGION):
+    """(actions, resources, condition): all that the alert function may do."""
+    return [
+        (["sns:Publish"], sorted(topics), None),
+        (["sqs:SendMessage"], ["<AlertFailureQueue.Arn>"], None),
+        (
+            ["kms:DescribeKey", "kms:GetKeyLastUsage", "kms:ListGrants", "kms:ListResourceTags"],
+            [f"arn:{partition}:kms:{region}:{ACCOUNT}:key/*"],
+            None,
+        ),
+        # KMS checks ListAliases against no resource, so nothing narrower would work.
+        (["kms:ListAliases"], ["*"], None),
+        (["logs:CreateLogStream", "logs:PutLogEvents"], ["<AlertLogGroup.Arn>"], None),
+    ]
+
+
+OWN_TOPICS = ["<AlertsTopic>", "<FindingsTopic>"]
+USE_OF_THE_TOPICS_KEY = (
+    ["kms:Decrypt", "kms:GenerateDataKey*"],
+    [TOPICS_KEY],
+    {"StringEquals": {"kms:ViaService": [f"sns.{REGION}.amazonaws.com", f"sns.{REGION}.amazonaws.com"]}},
+)
+PEOPLE, MACHINES = EXISTING_TOPICS["ExistingAlertsTopicArn"], EXISTING_TOPICS["ExistingFindingsTopicArn"]
+
+
+@pytest.mark.parametrize(
+    ("stack", "expected"),
+    [
+        (Stack(), role_may(OWN_TOPICS)),
+        (Stack(OPTED_IN), role_may(OWN_TOPICS)),
+        (Stack(EXISTING_TOPICS), [*role_may([PEOPLE, MACHINES]), USE_OF_THE_TOPICS_KEY]),
+        (Stack({"ExistingAlertsTopicArn": PEOPLE}), role_may([PEOPLE, "<FindingsTopic>"])),
+        (Stack({"ExistingFindingsTopicArn": MACHINES}), role_may(["<AlertsTopic>", MACHINES])),
+        (
+            Stack(partition="aws-cn", region="cn-north-1", url_suffix="amazonaws.com.cn"),
+            role_may(OWN_TOPICS, "aws-cn", "cn-north-1"),
+        ),
+    ],
+    ids=["default", "opted in", "existing topics and key", "existing alerts", "existing findings", "China"],
+)
+def test_the_function_may_publish_store_failures_read_key_metadata_and_log(stack, expected):
+    role = stack.properties("AlertFunctionRole")
+    (policy,) = role["Policies"]
+    may = [
+        (actions, resources, condition)
+        for effect, actions, resources, principal, condition in statements(policy["PolicyDocument"])
+        if (effect, principal) == ("Allow", None)
+    ]
+    assert may == expected
+    assert len(may) == len(policy["PolicyDocument"]["Statement"])
+    assert "ManagedPolicyArns" not in role
+
+
+def test_only_lambda_can_take_the_role_and_only_the_function_has_it():
+    stack = Stack(OPTED_IN)
+    trust = stack.properties("AlertFunctionRole")["AssumeRolePolicyDocument"]
+    assert statements(trust) == [("Allow", ["sts:AssumeRole"], [], {"Service": "lambda.amazonaws.com"}, None)]
+    functions = stack.of_type("AWS::Lambda::Function")
+    assert {name: f["Role"] for name, f in functions.items()} == {"AlertFunction": "<AlertFunctionRole.Arn>"}
+
+
+@pytest.mark.parametrize("parameters", [{}, OPTED_IN, EXISTING_TOPICS], ids=["default", "opted in", "existing topics"])
+def test_nothing_else_in_the_stack_grants_anything(parameters):
+    granting = {
+        name
+        for name, resource in Stack(parameters).resources.items()
+        if resource["Type"].startswith("AWS::IAM::") or "Policy" in resource["Type"].rsplit("::", 1)[1]
+    }
+    own_topics = {"AlertsTopicPolicy", "FindingsTopicPolicy"} if parameters is not EXISTING_TOPICS else set()
+    assert granting == {"AlertFunctionRole", "AlertFailureQueuePolicy", "RuleDeadLetterQueuePolicy"} | own_topics
+
+
+def test_every_rule_may_invoke_the_function_and_nobody_else():
+    for parameters in ({}, OPTED_IN):
+        stack = Stack(parameters)
+        permissions = list(stack.of_type("AWS::Lambda::Permission").values())
+        assert sorted(p["SourceArn"] for p in permissions) == sorted(f"<{rule}.Arn>" for rule in stack.patterns())
+        for permission in permissions:
+            assert permission["FunctionName"] == "<AlertFunction>"
+            assert permission["Action"] == "lambda:InvokeFunction"
+            assert permission["Principal"] == "events.amazonaws.com"
+
+
+def account_subscribes(topic):
+    actions = ["sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic", "sns:Subscribe"]
+    return ("Allow", actions, [topic], ACCOUNT_ROOT, None)
+
+
+def tls_only(topic):
+    return ("Deny", ["sns:Publish", "sns:Subscribe"], [topic], "*", NOT_TLS)
+
+
+def test_alerts_topic_takes_messages_from_the_guard_and_this_accounts_alarms_over_tls():
+    policy = Stack().properties("AlertsTopicPolicy")
+    assert policy["Topics"] == ["<AlertsTopic>"]
+    of_this_account = {
+        "StringEquals": {"aws:SourceAccount": ACCOUNT},
+        "ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:*"},
+    }
+    assert statements(policy["PolicyDocument"]) == [
+        ("Allow", ["sns:Publish"], ["<AlertsTopic>"], FUNCTION_ROLE, None),
+        ("Allow", ["sns:Publish"], ["<AlertsTopic>"], {"Service": "cloudwatch.amazonaws.com"}, of_this_account),
+        account_subscribes("<AlertsTopic>"),
+        tls_only("<AlertsTopic>"),
+    ]
+
+
+def test_findings_topic_takes_messages_from_the_guard_alone_over_tls():
+    policy = Stack().properties("FindingsTopicPolicy")
+    assert policy["Topics"] == ["<FindingsTopic>"]
+    assert statements(policy["PolicyDocument"]) == [
+        ("Allow", ["sns:Publish"], ["<FindingsTopic>"], FUNCTION_ROLE, None),
+        account_subscribes("<FindingsTopic>"),
+        tls_only("<FindingsTopic>"),
+    ]
+
+
+@pytest.mark.parametrize("parameters", [{}, OPTED_IN], ids=["default", "opted in"])
+def test_dead_letter_queue_takes_messages_from_the_rules_alone_over_tls(parameters):
+    stack = Stack(parameters)
+    policy = stack.properties("RuleDeadLetterQueuePolicy")
+    assert policy["Queues"] == ["<RuleDeadLetterQueue>"]
+    store, tls = statements(policy["PolicyDocument"])
+    condition = store[4]["ArnEquals"]["aws:SourceArn"]
+    assert store[:4] == (
+        "Allow", ["sqs:SendMessage"], ["<RuleDeadLetterQueue.Arn>"], {"Service": "events.amazonaws.com"},
+    )
+    assert store[4] == {"ArnEquals": {"aws:SourceArn": condition}}
+    assert sorted(condition) == sorted(f"<{rule}.Arn>" for rule in stack.patterns())
+    assert tls == ("Deny", ["sqs:*"], ["<RuleDeadLetterQueue.Arn>"], "*", NOT_TLS)
+
+
+def test_failure_queue_is_reached_over_tls_only():
+    policy = Stack().properties("AlertFailureQueuePolicy")
+    assert policy["Queues"] == ["<AlertFailureQueue>"]
+    assert statements(policy["PolicyDocument"]) == [("Deny", ["sqs:*"], ["<AlertFailureQueue.Arn>"], "*", NOT_TLS)]
+
+
+def test_nothing_on_the_way_of_an_alert_depends_on_a_customer_key():
+    stack = Stack(OPTED_IN)
+    for properties in stack.of_type("AWS::SNS::Topic").values():
+        assert "KmsMasterKeyId" not in properties
+    for properties in stack.of_type("AWS::SQS::Queue").values():
+        assert properties["SqsManagedSseEnabled"] is True
+        assert "KmsMasterKeyId" not in properties
+    assert "KmsKeyArn" not in stack.properties("AlertFunction")
+    assert "KmsKeyId" not in stack.properties("AlertLogGroup")
+
+
+@pytest.mark.parametrize(
+    ("partition", "region", "url_suffix"),
+    [("aws-cn", "cn-north-1", "amazonaws.com.cn"), ("aws-us-gov", "us-gov-west-1", "amazonaws.com")],
+)
+def test_every_arn_is_of_the_partition_it_is_deployed_to(partition, region, url_suffix):
+    stack = Stack({"AlertEmail": "kms-alerts@example.com"} | dict.fromkeys(("ReportDeniedAttempts", "ReportLostKeyUse"), "true"),
+                  partition=partition, region=region, url_suffix=url_suffix)
+    arns = [text for text in strings([stack.resources, stack.outputs]) if text.startswith("arn:")]
+    assert len(arns) > 3
+    assert [arn for arn in arns if not arn.startswith(f"arn:{partition}:")] == []
