@@ -8,6 +8,8 @@ use crate::escape::inert;
 use crate::finding::Severity;
 use crate::key::is_account_id;
 
+/// The function's name, which Lambda sets.
+pub const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME";
 /// The topic for people.
 pub const ALERTS_TOPIC_ARN: &str = "ALERTS_TOPIC_ARN";
 /// The topic for machines.
@@ -26,6 +28,8 @@ pub const ENRICH_TIMEOUT_MS: &str = "ENRICH_TIMEOUT_MS";
 /// How the function was set up.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The function's name.
+    pub function_name: String,
     /// The topic for people.
     pub alerts_topic: String,
     /// The topic for machines.
@@ -62,6 +66,10 @@ impl Config {
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let value = |name| variable(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
         Ok(Self {
+            function_name: value(FUNCTION_NAME).ok_or_else(|| {
+                let takes = "the name of the function, which Lambda sets: this program only runs as a Lambda function";
+                wrong(FUNCTION_NAME, None, takes)
+            })?,
             alerts_topic: topic(ALERTS_TOPIC_ARN, value(ALERTS_TOPIC_ARN))?,
             findings_topic: topic(FINDINGS_TOPIC_ARN, value(FINDINGS_TOPIC_ARN))?,
             rules: Rules {
@@ -155,6 +163,7 @@ mod tests {
 
     fn read(overrides: &[(&str, &str)]) -> Result<Config, String> {
         let mut variables = vec![
+            ("AWS_LAMBDA_FUNCTION_NAME", "guard"),
             ("ALERTS_TOPIC_ARN", "arn:aws:sns:eu-west-1:111122223333:alerts"),
             ("FINDINGS_TOPIC_ARN", "arn:aws:sns:eu-west-1:111122223333:findings"),
         ];
@@ -191,6 +200,7 @@ mod tests {
     #[test]
     fn wrong_value_is_named_with_what_it_takes() {
         for (name, held, takes) in [
+            ("AWS_LAMBDA_FUNCTION_NAME", "", "is not set; it takes the name of the function"),
             ("ALERTS_TOPIC_ARN", "", "is not set; it takes the ARN of an SNS topic"),
             ("FINDINGS_TOPIC_ARN", "arn:aws:sqs:eu-west-1:111122223333:q", "an SNS topic"),
             ("ALERTS_TOPIC_ARN", "arn:aws-cn:sns:eu-west-1:111122223333:alerts", "an SNS topic"),

@@ -17,6 +17,9 @@ pub enum Error {
         /// What would be right.
         takes: &'static str,
     },
+    /// Counting couldn't be started.
+    #[error("the metrics can't be counted: {0}")]
+    Metrics(String),
     /// SNS didn't take the alert.
     #[error("the {topic} topic didn't take the alert: {cause}")]
     Publish {
@@ -43,6 +46,7 @@ impl Error {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Environment { .. } => "WrongEnvironment",
+            Self::Metrics(_) => "NoMetrics",
             Self::Publish { .. } | Self::Both(..) => "PublishFailed",
             Self::OutOfTime(_) => "OutOfTime",
         }

@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::assess::assess;
 use crate::config::Config;
+use crate::count::Counts;
 use crate::detect::detect;
 use crate::enrich::enrich;
 use crate::error::Error;
@@ -26,11 +27,11 @@ pub const PUBLISH_RESERVE: Duration = Duration::from_secs(8);
 pub const REPORT_RESERVE: Duration = Duration::from_millis(500);
 
 /// The alert function: its set-up and its clients, made once.
-#[derive(Debug)]
 pub struct Guard {
     config: Config,
     kms: aws_sdk_kms::Client,
     publisher: Publisher,
+    counts: Counts,
 }
 
 /// What became of an event; the function's answer.
@@ -51,9 +52,9 @@ pub struct Outcome {
 
 impl Guard {
     /// Puts the function together.
-    pub fn new(config: Config, kms: aws_sdk_kms::Client, sns: aws_sdk_sns::Client) -> Self {
+    pub fn new(config: Config, kms: aws_sdk_kms::Client, sns: aws_sdk_sns::Client, counts: Counts) -> Self {
         let publisher = Publisher::new(sns, config.alerts_topic.clone(), config.findings_topic.clone());
-        Self { config, kms, publisher }
+        Self { config, kms, publisher, counts }
     }
 
     /// Handles one event of EventBridge.
@@ -86,11 +87,15 @@ impl Guard {
         enrich(&mut finding, &self.kms, self.config.enrich_timeout.min(left().saturating_sub(PUBLISH_RESERVE))).await;
         finding.assessment = assess(&finding, &self.config.rules);
         if finding.assessment.severity < self.config.rules.minimum_severity {
+            self.counts.held_back();
             return Ok(finished(&finding, "below-minimum"));
         }
         let alert = Alert::of(&finding, now);
         match self.publisher.publish(&alert, left().saturating_sub(REPORT_RESERVE)).await {
-            Ok(()) => Ok(finished(&finding, "published")),
+            Ok(()) => {
+                self.counts.published(&finding);
+                Ok(finished(&finding, "published"))
+            }
             Err(cause) => {
                 log_failure(&finding, &cause);
                 Err(cause)

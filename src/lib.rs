@@ -38,6 +38,7 @@ pub mod render;
 
 pub mod publish;
 
+pub mod count;
 pub mod handler;
 
 #[cfg(feature = "cli")]

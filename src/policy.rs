@@ -31,7 +31,7 @@ pub fn lockout(policy: Option<&str>, account: Option<&str>, key_arn: Option<&str
     let Ok(policy) = serde_json::from_str::<Value>(policy) else {
         return Some("The new policy in the record can't be read (cut off?), so whether it keeps the account's rights can't be told.".into());
     };
-    let statements = one_or_many(&policy["Statement"]);
+    let statements = one_or_many(policy.get("Statement").unwrap_or(&Value::Null));
     let applying = |effect: &str, action: &str| {
         let of_effect = statements.iter().filter(|statement| statement["Effect"].as_str() == Some(effect));
         of_effect.copied().filter(|statement| applies(statement, action, account, key_arn)).collect::<Vec<_>>()

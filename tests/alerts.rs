@@ -1,5 +1,6 @@
 //! What the alerts say and look like: goldens, layout, limits, and that hostile text changes none of it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
 #![recursion_limit = "256"]
 
 use insta::{Settings, assert_snapshot};

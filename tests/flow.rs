@@ -1,5 +1,6 @@
 //! The whole way of an event through the handler, with the SDK's own clients and their answers mocked.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
 #![recursion_limit = "256"]
 
 use std::sync::{Arc, Mutex};
@@ -16,6 +17,7 @@ use aws_sdk_sns::operation::publish::{PublishError, PublishOutput};
 use aws_sdk_sns::types::error::InternalErrorException;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use kms_key_guard::config::Config;
+use kms_key_guard::count::Counts;
 use kms_key_guard::error::Error;
 use kms_key_guard::handler::{Guard, Outcome};
 use serde_json::Value;
@@ -106,11 +108,15 @@ fn kms_answers() -> Vec<Rule> {
 }
 
 fn guard(sns: &[Rule], kms: &[Rule], variables: &[(&str, &str)]) -> Guard {
-    let all = [&[("ALERTS_TOPIC_ARN", ALERTS), ("FINDINGS_TOPIC_ARN", FINDINGS)], variables].concat();
+    let all = [
+        &[("AWS_LAMBDA_FUNCTION_NAME", "guard"), ("ALERTS_TOPIC_ARN", ALERTS), ("FINDINGS_TOPIC_ARN", FINDINGS)],
+        variables,
+    ]
+    .concat();
     let config = Config::read(|name| all.iter().rev().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())).unwrap();
     let sns = mock_client!(aws_sdk_sns, RuleMode::MatchAny, sns);
     let kms = mock_client!(aws_sdk_kms, RuleMode::MatchAny, kms);
-    Guard::new(config, kms, sns)
+    Guard::new(config, kms, sns, Counts::default())
 }
 
 async fn answer(guard: &Guard, sample: &str) -> Result<Outcome, Error> {

@@ -1,5 +1,7 @@
 //! Every sample event gets the verdict that `events/verdicts.tsv` states, and its repeat the same identity.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
+
 use kms_key_guard::detect::{CATALOGUE, OptIns, detect};
 use kms_key_guard::event::Event;
 use kms_key_guard::finding::Finding;

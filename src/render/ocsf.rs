@@ -30,16 +30,15 @@ pub fn document(finding: &Finding, now: OffsetDateTime) -> Value {
         if line(&document).len() <= most / 2 {
             break;
         }
-        document["resources"][0]["data"][field] = "left out: too large".into();
-        if field == "tags" {
-            document["resources"][0]["tags"] = json!([{"name": "tags", "value": "left out: too large"}]);
-        }
+        let parent = if field == "tags" { "/resources/0" } else { "/resources/0/data" };
+        remove(&mut document, parent, field);
+        put(&mut document, "/unmapped", "left_out", "facts about the key: too large".into());
     }
     let record = &finding.raw;
     let room = most.saturating_sub(line(&document).len());
     let size = line(record).len();
-    if let (true, Some(evidence)) = (record.is_object() && size <= room, document.pointer_mut("/evidences/0")) {
-        evidence["data"] = record.clone();
+    if record.is_object() && size <= room {
+        put(&mut document, "/evidences/0", "data", record.clone());
         return document;
     }
     let raw = record.as_str().map_or_else(|| record.to_string(), str::to_owned);
@@ -47,10 +46,24 @@ pub fn document(finding: &Finding, now: OffsetDateTime) -> Value {
     let end = floor_char_boundary(&raw, room.saturating_sub(200) / 6);
     if end < raw.len() {
         let shortened = format!("raw_data holds the first {end} of {} bytes of the record", raw.len());
-        document["unmapped"]["shortened"] = shortened.into();
+        put(&mut document, "/unmapped", "shortened", shortened.into());
     }
-    document["raw_data"] = raw.get(..end).unwrap_or_default().into();
+    put(&mut document, "", "raw_data", raw.get(..end).unwrap_or_default().into());
     document
+}
+
+/// Sets a field of the object that the JSON pointer leads to.
+fn put(document: &mut Value, parent: &str, field: &str, value: Value) {
+    if let Some(parent) = document.pointer_mut(parent).and_then(Value::as_object_mut) {
+        parent.insert(field.to_owned(), value);
+    }
+}
+
+/// Removes a field of the object that the JSON pointer leads to.
+fn remove(document: &mut Value, parent: &str, field: &str) {
+    if let Some(parent) = document.pointer_mut(parent).and_then(Value::as_object_mut) {
+        parent.remove(field);
+    }
 }
 
 /// The document as one line of JSON. Characters that act are escaped, so that nothing that splits at Unicode's line
