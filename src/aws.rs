@@ -28,12 +28,15 @@ fn http_client() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
 }
 
-/// The same for an operator's command line: with a profile, if one is named.
+/// The same for an operator's command line: with a profile and a Region, if they are named.
 #[cfg(feature = "cli")]
-pub async fn operator_config(profile: Option<&str>) -> SdkConfig {
+pub async fn operator_config(profile: Option<&str>, region: Option<&str>) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client());
     if let Some(profile) = profile {
         loader = loader.profile_name(profile);
+    }
+    if let Some(region) = region {
+        loader = loader.region(aws_config::Region::new(region.to_owned()));
     }
     loader.load().await
 }

@@ -42,6 +42,8 @@ pub mod count;
 pub mod handler;
 
 #[cfg(feature = "cli")]
+pub mod redrive;
+#[cfg(feature = "cli")]
 pub mod replay;
 
 pub mod aws;

@@ -1,8 +1,4 @@
-//! The operator's command line over the same library as the functions.
-//!
-//! Exit status: 0 done; 1 when `--fail-on` found something; 2 when something couldn't be done.
-
-#![recursion_limit = "256"]
+//! `keyguard replay`.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -11,7 +7,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use aws_config::SdkConfig;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use kms_key_guard::assess::assess;
 use kms_key_guard::config::Rules;
@@ -24,22 +20,8 @@ use kms_key_guard::{aws, replay};
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 
-/// Tells when a KMS key is on its way to being lost.
-#[derive(Parser)]
-#[command(name = "keyguard", version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Run CloudTrail from files through the detections: what would the guard have said?
-    #[command(after_help = REPLAY_EXAMPLES)]
-    Replay(Replay),
-}
-
-const REPLAY_EXAMPLES: &str = "\
+/// Shown below the options.
+pub const EXAMPLES: &str = "\
 Examples:
   keyguard replay AWSLogs/111122223333/CloudTrail/eu-west-1/2026/11/
   keyguard replay --format ocsf logs.json.gz | jq .severity
@@ -49,8 +31,9 @@ Examples:
 
 Exit status: 0 done, 1 when --fail-on found something, 2 when something couldn't be read.";
 
+/// The options of `replay`.
 #[derive(clap::Args)]
-struct Replay {
+pub struct Options {
     /// Files, folders, or - for standard input: .json, .jsonl, also gzipped
     #[arg(required = true)]
     paths: Vec<PathBuf>,
@@ -91,22 +74,14 @@ fn severity(name: &str) -> Result<Severity, String> {
     name.parse().map_err(|()| "it takes Informational, Low, Medium, High or Critical".to_owned())
 }
 
-fn main() -> ExitCode {
-    let Command::Replay(replay) = Cli::parse().command;
-    match Session::new(&replay).and_then(|mut session| session.run()) {
-        Ok(status) => status,
-        // Whoever reads the output has seen enough, as in `keyguard replay … | head`.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("keyguard: {error}");
-            ExitCode::from(2)
-        }
-    }
+/// Runs the files through the detections.
+pub fn run(options: &Options) -> io::Result<ExitCode> {
+    Session::new(options)?.run()
 }
 
 /// One run of `replay`.
 struct Session<'a> {
-    options: &'a Replay,
+    options: &'a Options,
     rules: Rules,
     kms: Option<(Runtime, SdkConfig)>,
     worst: Option<Severity>,
@@ -115,7 +90,7 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(options: &'a Replay) -> io::Result<Self> {
+    fn new(options: &'a Options) -> io::Result<Self> {
         let rules = Rules {
             opt_ins: OptIns {
                 denied_attempts: options.report_denied_attempts,
@@ -126,7 +101,7 @@ impl<'a> Session<'a> {
         };
         let kms = if options.enrich {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let config = runtime.block_on(aws::operator_config(options.profile.as_deref()));
+            let config = runtime.block_on(aws::operator_config(options.profile.as_deref(), None));
             Some((runtime, config))
         } else {
             None

@@ -1,0 +1,47 @@
+//! The operator's command line over the same library as the functions.
+//!
+//! Exit status: 0 done; 1 when `replay --fail-on` found something; 2 when something couldn't be done.
+
+#![recursion_limit = "256"]
+
+mod redrive;
+mod replay;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tells when a KMS key is on its way to being lost.
+#[derive(Parser)]
+#[command(name = "keyguard", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run CloudTrail from files through the detections: what would the guard have said?
+    #[command(after_help = replay::EXAMPLES)]
+    Replay(replay::Options),
+    /// Send the events in a failure queue through the alert function again; shows them only, unless --yes
+    #[command(after_help = redrive::EXAMPLES)]
+    Redrive(redrive::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Replay(options) => replay::run(&options),
+        Command::Redrive(options) => redrive::run(&options),
+    };
+    match done {
+        Ok(status) => status,
+        // Whoever reads the output has seen enough, as in `keyguard replay … | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keyguard: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
