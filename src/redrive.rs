@@ -79,7 +79,8 @@ impl Stored {
             if let (Some(context), Some(payload)) = (body.get("requestContext"), body.get("requestPayload")) {
                 let function = context["functionArn"].as_str().map(str::to_owned);
                 let attempts = context["approximateInvokeCount"].as_u64().unwrap_or_default();
-                let error = body["responsePayload"]["errorMessage"].as_str().unwrap_or("no error told");
+                let error =
+                    body.pointer("/responsePayload/errorMessage").and_then(Value::as_str).unwrap_or("no error told");
                 let condition = context["condition"].as_str().unwrap_or("the function failed");
                 (payload.clone(), function, format!("{condition} after {attempts} attempts: {error}"))
             } else {
@@ -232,10 +233,10 @@ impl Redrive {
         let said: Value =
             answer.payload.and_then(|payload| serde_json::from_slice(payload.as_ref()).ok()).unwrap_or_default();
         if let Some(kind) = answer.function_error {
-            let error = said["errorMessage"].as_str().unwrap_or("no error told");
+            let error = said.get("errorMessage").and_then(Value::as_str).unwrap_or("no error told");
             return Err(format!("the function failed again ({}): {}", inert(&kind, 64), inert(error, 300)));
         }
-        match said["outcome"].as_str() {
+        match said.get("outcome").and_then(Value::as_str) {
             Some(outcome) => Ok(inert(outcome, 64)),
             None => {
                 Err("the function's answer isn't one of the alert function's; --function names the right one".into())

@@ -1,0 +1,166 @@
+//! Input that no one would send: no panic, no hang, and every alert sound. `FUZZ_CASES` sets how many (`make fuzz`).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
+
+mod sound;
+
+use std::sync::LazyLock;
+
+use kms_key_guard::assess::assess;
+use kms_key_guard::config::Rules;
+use kms_key_guard::detect::{OptIns, detect};
+use kms_key_guard::event::Event;
+use kms_key_guard::render::Alert;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde_json::{Map, Value, json};
+use time::macros::datetime;
+
+use sound::{assert_sound, samples};
+
+const ALL: OptIns = OptIns { denied_attempts: true, lost_key_use: true };
+
+static SAMPLES: LazyLock<Vec<Value>> =
+    LazyLock::new(|| samples().into_iter().filter_map(|(_, text)| serde_json::from_str(&text).ok()).collect());
+
+fn cases() -> u32 {
+    std::env::var("FUZZ_CASES").map_or(3_000, |cases| cases.parse().expect("FUZZ_CASES takes a number"))
+}
+
+/// Goes the whole way with one input; says whether it ended in an alert.
+fn goes_through(text: &str) -> bool {
+    let now = datetime!(2026-11-21 03:12:44 UTC);
+    let Some(mut finding) = detect(&Event::read(text), ALL, now) else { return false };
+    finding.assessment = assess(&finding, &Rules::default());
+    assert_sound("fuzzed", &Alert::of(&finding, now));
+    true
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,12}".prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        prop::sample::select(vec![
+            "ScheduleKeyDeletion",
+            "PutKeyPolicy",
+            "kms.amazonaws.com",
+            "Feb 31, 2026 25:61:61 PM",
+            "9999-12-31T23:59:60Z",
+            "-999999-01-01T00:00:00Z",
+            "arn:aws:kms:eu-west-1:111122223333:key/0f1e",
+            "{\"Statement\":[[[]]]}",
+            "",
+            "\u{0}",
+        ])
+        .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::vec(("[a-zA-Z]{0,8}", inner), 0..5)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().collect::<Map<_, _>>())),
+        ]
+    })
+}
+
+/// The places of every value below this one.
+fn pointers(value: &Value, at: String, into: &mut Vec<String>) {
+    let children: Vec<(String, &Value)> = match value {
+        Value::Object(map) => {
+            map.iter().map(|(name, value)| (name.replace('~', "~0").replace('/', "~1"), value)).collect()
+        }
+        Value::Array(list) => list.iter().enumerate().map(|(index, value)| (index.to_string(), value)).collect(),
+        _ => Vec::new(),
+    };
+    for (name, child) in children {
+        let place = format!("{at}/{name}");
+        pointers(child, place.clone(), into);
+        into.push(place);
+    }
+}
+
+/// A sample event with some of its values replaced.
+fn mutated() -> impl Strategy<Value = Value> {
+    (any::<Index>(), prop::collection::vec((any::<Index>(), any_json()), 0..4)).prop_map(|(sample, changes)| {
+        let mut event = SAMPLES[sample.index(SAMPLES.len())].clone();
+        for (place, value) in changes {
+            let mut places = Vec::new();
+            pointers(&event, String::new(), &mut places);
+            if places.is_empty() {
+                break;
+            }
+            *event.pointer_mut(&places[place.index(places.len())]).unwrap() = value;
+        }
+        event
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn mutated_samples_go_through(event in mutated()) {
+        goes_through(&event.to_string());
+    }
+
+    #[test]
+    fn truncated_samples_go_through(event in mutated(), at in any::<Index>()) {
+        let text = event.to_string();
+        let cut = (0..=at.index(text.len() + 1)).rev().find(|at| text.is_char_boundary(*at)).unwrap();
+        goes_through(&text[..cut]);
+    }
+
+    #[test]
+    fn any_json_goes_through(detail in any_json(), whole in any_json(), detail_type in prop::sample::select(vec![
+        "AWS API Call via CloudTrail", "AWS Service Event via CloudTrail", "KMS CMK Deletion", "KMS Imported Key Material Expiration",
+    ])) {
+        goes_through(&whole.to_string());
+        let reported = goes_through(&json!({"source": "aws.kms", "detail-type": detail_type, "detail": detail}).to_string());
+        prop_assert!(reported || detail.is_object(), "a detail that isn't an object is never silence");
+    }
+
+    #[test]
+    fn text_that_is_no_json_goes_through(text in any::<String>()) {
+        prop_assert!(goes_through(&text) || serde_json::from_str::<Value>(&text).is_ok());
+    }
+}
+
+#[test]
+fn deep_nesting_is_reported_and_not_followed() {
+    for depth in [100, 127, 128, 10_000, 1_000_000] {
+        let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let reported = goes_through(&format!(
+            r#"{{"source":"aws.kms","detail-type":"AWS API Call via CloudTrail","detail":{deep}}}"#
+        ));
+        assert!(reported, "{depth}");
+    }
+}
+
+#[test]
+fn field_given_twice_counts_as_given_last() {
+    let record =
+        |names: &str| format!(r#"{{"eventSource":"kms.amazonaws.com",{names},"requestParameters":{{"keyId":"a"}}}}"#);
+    assert!(goes_through(&record(r#""eventName":"Decrypt","eventName":"DisableKey""#)));
+    assert!(!goes_through(&record(r#""eventName":"DisableKey","eventName":"Decrypt""#)));
+}
+
+#[test]
+fn huge_numbers_and_dates_do_no_harm() {
+    for (field, value) in [
+        ("eventTime", json!("9999-12-31T23:59:59.999999999-23:59")),
+        ("eventTime", json!("9000-12-31T23:59:59Z")),
+        ("requestParameters", json!({"keyId": "a", "pendingWindowInDays": i64::MAX})),
+        ("requestParameters", json!({"keyId": "a", "pendingWindowInDays": -1})),
+        ("responseElements", json!({"deletionDate": 1e300})),
+        ("responseElements", json!({"deletionDate": -1e300})),
+        ("responseElements", json!({"deletionDate": "Dec 31, 9000 11:59:59 PM"})),
+    ] {
+        let mut record = json!({"eventSource": "kms.amazonaws.com", "eventName": "ScheduleKeyDeletion", "eventTime": "2026-11-21T03:12:44Z"});
+        record[field] = value;
+        assert!(goes_through(&record.to_string()), "{record}");
+    }
+}

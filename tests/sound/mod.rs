@@ -1,0 +1,82 @@
+//! What must hold for every alert.
+
+use kms_key_guard::render::Alert;
+use serde_json::Value;
+
+const SNS_LIMIT: usize = 262_144;
+
+/// The names that stand at the start of a line; nothing else may.
+const SECTIONS: [&str; 11] = [
+    "WHAT HAPPENED",
+    "TIME LEFT",
+    "SEVERITY",
+    "KEY",
+    "CUSTOM KEY STORE",
+    "WHO",
+    "UNDO IT",
+    "WHAT NOW",
+    "LINKS",
+    "ABOUT THIS ALERT",
+    "RAW TEXT",
+];
+
+/// The sample events by file name, below `events/`.
+pub fn samples() -> Vec<(String, String)> {
+    let folder = format!("{}/events", env!("CARGO_MANIFEST_DIR"));
+    let names = ["", "records/"].into_iter().flat_map(|sub| {
+        let entries = std::fs::read_dir(format!("{folder}/{sub}")).unwrap();
+        entries.map(move |entry| format!("{sub}{}", entry.unwrap().file_name().into_string().unwrap()))
+    });
+    let mut names: Vec<_> = names.filter(|name| name.ends_with(".json")).collect();
+    names.sort();
+    names
+        .into_iter()
+        .map(|name| (std::fs::read_to_string(format!("{folder}/{name}")).unwrap(), name))
+        .map(|(t, n)| (n, t))
+        .collect()
+}
+
+/// What holds for every alert, whatever led to it.
+pub fn assert_sound(name: &str, alert: &Alert) {
+    let Alert { subject, text, ocsf, attributes } = alert;
+    assert!((1..100).contains(&subject.len()), "{name}: {subject}");
+    assert!(subject.bytes().all(|b| (b' '..=b'~').contains(&b)), "{name}: {subject:?}");
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some(subject.as_str()), "{name}");
+    let headings: Vec<_> = lines.filter(|line| !line.is_empty() && !line.starts_with("  ")).collect();
+    assert!(headings.iter().all(|line| SECTIONS.contains(line)), "{name}: {headings:?}");
+    let positions: Vec<_> = headings.iter().map(|line| SECTIONS.iter().position(|section| section == line)).collect();
+    assert!(positions.is_sorted_by(|a, b| a < b), "{name}: {headings:?}");
+    assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{name}");
+    assert!(!ocsf.chars().any(|c| c.is_control() || "\u{2028}\u{2029}\u{202e}\u{200b}".contains(c)), "{name}");
+    assert!(attributes.len() <= 10 && attributes.iter().all(|(_, value)| !value.to_string().is_empty()), "{name}");
+    let beside: usize = attributes.iter().map(|(name, value)| name.len() + value.to_string().len() + 6).sum();
+    assert!(
+        ocsf.len() + beside < SNS_LIMIT && text.len() + beside < SNS_LIMIT,
+        "{name}: {} {}",
+        ocsf.len(),
+        text.len()
+    );
+    assert!(commands(alert).all(|command| is_safe(&command)), "{name}: {:?}", commands(alert).collect::<Vec<_>>());
+}
+
+/// Every command in the text and in the OCSF document.
+fn commands(alert: &Alert) -> impl Iterator<Item = String> {
+    let document: Value = serde_json::from_str(&alert.ocsf).unwrap();
+    let remediation = document["remediation"]["desc"].as_str().unwrap().to_owned();
+    let lines = [alert.text.clone(), remediation];
+    lines
+        .into_iter()
+        .flat_map(|text| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>())
+        .filter(|line| line.starts_with("aws "))
+}
+
+/// Whether a shell runs the command as it stands: plain words, and at most one quoted policy.
+fn is_safe(command: &str) -> bool {
+    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b" :/=,._-".contains(&b));
+    match command.split('\'').collect::<Vec<_>>().as_slice() {
+        [all] => plain(all),
+        [before, policy, ""] => plain(before) && serde_json::from_str::<Value>(policy).is_ok(),
+        _ => false,
+    }
+}
