@@ -239,7 +239,7 @@ fn who(identity: &Identity) -> Who {
                 return Who::Root { assumed: true };
             }
             let role = role_name(identity).unwrap_or_else(|| "unknown".into());
-            if let Some(permission_set) = permission_set(&role) {
+            if let Some(permission_set) = permission_set(&role, identity.issuer_arn.as_deref()) {
                 return Who::IdentityCenter { permission_set, user: session() };
             }
             match &identity.web_provider {
@@ -290,7 +290,12 @@ fn role_name(identity: &Identity) -> Option<String> {
 
 /// The permission set in the name of a role that IAM Identity Center made: `AWSReservedSSO_NAME_HASH`.
 /// <https://docs.aws.amazon.com/singlesignon/latest/userguide/referencingpermissionsets.html>
-fn permission_set(role: &str) -> Option<String> {
+///
+/// Anybody may name a role so, but only IAM Identity Center can make one under this path.
+fn permission_set(role: &str, role_arn: Option<&str>) -> Option<String> {
+    if !role_arn?.contains(":role/aws-reserved/sso.amazonaws.com/") {
+        return None;
+    }
     let (name, hash) = role.strip_prefix("AWSReservedSSO_")?.rsplit_once('_')?;
     let is_hash = hash.len() >= 8 && hash.bytes().all(|b| b.is_ascii_hexdigit());
     (is_hash && !name.is_empty()).then(|| name.to_owned())
@@ -402,7 +407,8 @@ mod tests {
                 "type": "AssumedRole", "accountId": "111122223333",
                 "arn": "arn:aws:sts::111122223333:assumed-role/AWSReservedSSO_Key_Admins_0123456789abcdef/alice@example.com",
                 "sessionContext": {"attributes": {"mfaAuthenticated": "false"}, "sessionIssuer": {"type": "Role",
-                    "userName": "AWSReservedSSO_Key_Admins_0123456789abcdef"}},
+                    "userName": "AWSReservedSSO_Key_Admins_0123456789abcdef",
+                    "arn": "arn:aws:iam::111122223333:role/aws-reserved/sso.amazonaws.com/eu-west-1/AWSReservedSSO_Key_Admins_0123456789abcdef"}},
             }),
             "aws-cli/2.31.0 md/prompt#off",
             "198.51.100.7",
@@ -416,9 +422,12 @@ mod tests {
 
     #[test]
     fn role_that_only_looks_like_identity_center_is_a_role() {
-        let arn = "arn:aws:sts::111122223333:assumed-role/AWSReservedSSO_Admin/bob";
-        let actor = actor(json!({"type": "AssumedRole", "arn": arn}), "", "");
-        assert_eq!(actor.who, Who::Role { role: "AWSReservedSSO_Admin".into(), session: "bob".into() });
+        let role = "AWSReservedSSO_Admin_0123456789abcdef";
+        let arn = format!("arn:aws:sts::111122223333:assumed-role/{role}/bob");
+        let issuer = json!({"type": "Role", "arn": format!("arn:aws:iam::111122223333:role/{role}"), "userName": role});
+        let actor =
+            actor(json!({"type": "AssumedRole", "arn": arn, "sessionContext": {"sessionIssuer": issuer}}), "", "");
+        assert_eq!(actor.who, Who::Role { role: role.into(), session: "bob".into() });
     }
 
     #[test]

@@ -107,9 +107,7 @@ fn multi_region_primary(finding: &Finding, _: &Rules) -> Option<String> {
 }
 
 fn policy_while_pending(finding: &Finding, _: &Rules) -> Option<String> {
-    let state = finding.facts.metadata.known()?.state.as_deref()?;
-    let pending = matches!(state, "PendingDeletion" | "PendingReplicaDeletion");
-    (finding.detection.kind == Kind::KeyPolicyLockout && pending)
+    (finding.detection.kind == Kind::KeyPolicyLockout && finding.is_pending_deletion())
         .then(|| "the key is pending deletion: the new policy may keep everyone from cancelling it".into())
 }
 

@@ -11,7 +11,8 @@ use crate::finding::{Activity, Finding};
 pub const NAMESPACE: &str = "KmsKeyGuard";
 /// The dimension: the function's name.
 pub const DIMENSION: &str = "Function";
-/// How many findings published say that a danger to a key or key store began. The mass-event alarm watches it.
+/// How many findings say that a key or key store was put at risk, whether `MINIMUM_SEVERITY` held them back or not. A
+/// repeated delivery counts again. The mass-event alarm watches it.
 pub const KEYS_AT_RISK: &str = "KeysAtRisk";
 /// How many findings `MINIMUM_SEVERITY` held back.
 pub const HELD_BACK: &str = "HeldBack";
@@ -30,17 +31,14 @@ impl Counts {
         collector.map(|collector| Self(Some(collector))).map_err(|error| Error::Metrics(error.to_string()))
     }
 
-    /// Counts a finding that was published.
-    pub fn published(self, finding: &Finding) {
-        if finding.detection.activity == Activity::Create {
+    /// Counts a finding.
+    pub fn finding(self, finding: &Finding, held_back: bool) {
+        if finding.detection.is_loss() && finding.detection.activity == Activity::Create {
             counter!(KEYS_AT_RISK).increment(1);
         }
-        self.write();
-    }
-
-    /// Counts a finding that was held back.
-    pub fn held_back(self) {
-        counter!(HELD_BACK).increment(1);
+        if held_back {
+            counter!(HELD_BACK).increment(1);
+        }
         self.write();
     }
 

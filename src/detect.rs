@@ -66,6 +66,11 @@ impl Detection {
     pub fn is_danger(&self) -> bool {
         self.activity != Activity::Close && self.kind != Kind::KeyDeletionCancelled
     }
+
+    /// Whether it tells that a key or key store is lost or on its way to it; an attempt that failed isn't.
+    pub fn is_loss(&self) -> bool {
+        self.is_danger() && !matches!(self.kind, Kind::KeyLossDenied | Kind::UnreadableSignal)
+    }
 }
 
 /// A technique of MITRE ATT&CK's Impact tactic (TA0040). <https://attack.mitre.org/tactics/TA0040/>

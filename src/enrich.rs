@@ -13,6 +13,7 @@ use aws_sdk_kms::types::{
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 
+use crate::detect::Kind;
 use crate::finding::{Deadline, Finding, Source};
 use crate::key::{Fact, Grants, KeyArn, KeyFacts, KeyMetadata, LastUsage, MultiRegion, Why};
 
@@ -29,17 +30,19 @@ pub async fn enrich(finding: &mut Finding, kms: &Client, budget: Duration) {
         Some(arn) => look_up(kms, arn, budget).await,
         None => KeyFacts::unknown(Why::NoKey),
     };
-    let described = finding.facts.metadata.known().filter(|m| m.state.as_deref() != Some("PendingReplicaDeletion"));
-    if let (Deadline::At(_, Source::Record | Source::Estimate), Some(date)) =
-        (finding.deadline, described.and_then(|m| m.deletion_date))
-    {
-        finding.deadline = Deadline::At(date, Source::Kms);
+    if finding.detection.kind == Kind::KeyDeletionScheduled {
+        finding.deadline = deadline(finding);
     }
-    // The record's response may be missing; KMS then says whether a date is to be had at all.
-    let awaits_replicas =
-        finding.facts.metadata.known().is_some_and(|m| m.state.as_deref() == Some("PendingReplicaDeletion"));
-    if awaits_replicas && matches!(finding.deadline, Deadline::At(_, Source::Estimate)) {
-        finding.deadline = Deadline::AfterReplicas;
+}
+
+/// The deadline of a deletion: KMS's own date is better than the record's, and only an estimate gives way to KMS's word
+/// that there is no date yet.
+fn deadline(finding: &Finding) -> Deadline {
+    let awaits_replicas = finding.state() == Some("PendingReplicaDeletion");
+    match (finding.deadline, finding.facts.metadata.known().and_then(|metadata| metadata.deletion_date)) {
+        (Deadline::At(_, Source::Estimate), _) if awaits_replicas => Deadline::AfterReplicas,
+        (Deadline::At(..), Some(date)) if !awaits_replicas => Deadline::At(date, Source::Kms),
+        (deadline, _) => deadline,
     }
 }
 

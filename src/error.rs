@@ -1,6 +1,8 @@
 //! What can go wrong for good. Look-ups are not in here: they only leave facts unknown.
 
-use aws_sdk_sns::error::{DisplayErrorContext, SdkError};
+use std::error::Error as _;
+
+use aws_sdk_sns::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sns::operation::publish::PublishError;
 
 /// Why the function fails: at start for a wrong variable, later because an alert couldn't be published, so that Lambda
@@ -37,9 +39,19 @@ pub enum Error {
 }
 
 impl Error {
-    /// A topic's refusal, with the whole chain of causes.
+    /// A topic's refusal: what SNS said, or what became of the connection.
     pub(crate) fn publish(topic: &'static str, error: &SdkError<PublishError>) -> Self {
-        Self::Publish { topic, cause: crate::escape::inert(&DisplayErrorContext(error).to_string(), 500) }
+        let cause = match error.as_service_error() {
+            Some(said) => format!("{}: {}", said.code().unwrap_or("no code"), said.message().unwrap_or("no message")),
+            None => {
+                // The SDK's own words say what it did; the last of the causes says what went wrong.
+                let causes = std::iter::successors(error.source(), |cause: &&(dyn std::error::Error + 'static)| {
+                    (*cause).source()
+                });
+                causes.last().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+            }
+        };
+        Self::Publish { topic, cause: crate::escape::inert(&cause, 500) }
     }
 
     /// The kind, as it stands in the logs and in Lambda's error report.

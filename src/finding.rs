@@ -7,7 +7,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::actor::Actor;
-use crate::detect::Detection;
+use crate::detect::{Detection, Kind};
 use crate::key::{KeyArn, KeyFacts, Region};
 
 /// How bad it is, with OCSF's numbers.
@@ -124,6 +124,25 @@ impl Finding {
     /// Whether this finding is about a danger, not about the end of one.
     pub fn is_danger(&self) -> bool {
         self.detection.is_danger()
+    }
+
+    /// Where in the key's story it stands: the catalogue's, but material that is back doesn't end the story of a key that
+    /// waits to be deleted.
+    pub fn activity(&self) -> Activity {
+        match self.detection.kind {
+            Kind::KeyMaterialRestored if self.is_pending_deletion() => Activity::Update,
+            _ => self.detection.activity,
+        }
+    }
+
+    /// Whether KMS says that the key waits to be deleted.
+    pub fn is_pending_deletion(&self) -> bool {
+        matches!(self.state(), Some("PendingDeletion" | "PendingReplicaDeletion"))
+    }
+
+    /// The key's state, as KMS said when it was asked.
+    pub fn state(&self) -> Option<&str> {
+        self.facts.metadata.known()?.state.as_deref()
     }
 
     /// The key's ARN, if the finding is about a key that could be told.

@@ -87,13 +87,13 @@ impl Guard {
         enrich(&mut finding, &self.kms, self.config.enrich_timeout.min(left().saturating_sub(PUBLISH_RESERVE))).await;
         finding.assessment = assess(&finding, &self.config.rules);
         if finding.assessment.severity < self.config.rules.minimum_severity {
-            self.counts.held_back();
+            self.counts.finding(&finding, true);
             return Ok(finished(&finding, "below-minimum"));
         }
         let alert = Alert::of(&finding, now);
         match self.publisher.publish(&alert, left().saturating_sub(REPORT_RESERVE)).await {
             Ok(()) => {
-                self.counts.published(&finding);
+                self.counts.finding(&finding, false);
                 Ok(finished(&finding, "published"))
             }
             Err(cause) => {

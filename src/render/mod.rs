@@ -75,7 +75,7 @@ fn attributes(finding: &Finding) -> Vec<(&'static str, Value)> {
         ("detection", text(finding.detection.id)),
         ("severity", text(severity.name())),
         ("severity_id", Some(Value::Number(severity.id()))),
-        ("activity", text(finding.detection.activity.name())),
+        ("activity", text(finding.activity().name())),
         ("account", finding.account().and_then(text)),
         ("region", finding.region().and_then(|region| text(region.as_str()))),
         ("event_name", text(&finding.origin.event_name)),

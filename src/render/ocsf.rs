@@ -90,7 +90,7 @@ fn floor_char_boundary(text: &str, most: usize) -> usize {
 
 fn without_record(finding: &Finding, now: OffsetDateTime) -> Value {
     let detection = finding.detection;
-    let (activity, severity) = (detection.activity, finding.assessment.severity);
+    let (activity, severity) = (finding.activity(), finding.assessment.severity);
     let region = finding.region().map(Region::as_str);
     let time = milliseconds(finding.time);
     let status = match activity {

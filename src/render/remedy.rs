@@ -40,12 +40,14 @@ fn key_steps(finding: &Finding, arn: &KeyArn) -> Vec<Step> {
     let kms = |operation: &str| format!("aws kms {operation} --region {} --key-id {arn}", arn.region());
     let enable = |what: &str| run(what, kms("enable-key"));
     let cancel = || run("Cancel the deletion. The key stays disabled:", kms("cancel-key-deletion"));
-    let described = finding.facts.metadata.known().and_then(|metadata| metadata.state.as_deref());
-    let pending = matches!(described, Some("PendingDeletion" | "PendingReplicaDeletion"));
+    let pending = finding.is_pending_deletion();
     match finding.detection.kind {
-        Kind::KeyDeletionScheduled => vec![cancel(), enable("Then enable it, so that it can be used again:")],
+        Kind::KeyMaterialRestored if !pending => Vec::new(),
+        Kind::KeyDeletionScheduled | Kind::KeyMaterialRestored => {
+            vec![cancel(), enable("Then enable it, so that it can be used again:")]
+        }
         Kind::KeyDisabled | Kind::KeyDeletionCancelled => vec![enable("Enable the key:")],
-        Kind::LostKeyUsed if described == Some("Disabled") => vec![enable("Enable the key:")],
+        Kind::LostKeyUsed if finding.state() == Some("Disabled") => vec![enable("Enable the key:")],
         Kind::LostKeyUsed => vec![
             run("If its deletion is scheduled, cancel that. The key stays disabled:", kms("cancel-key-deletion")),
             enable("Then enable it, so that it can be used again:"),
@@ -160,10 +162,11 @@ fn trail_event(finding: &Finding) -> Option<Uuid> {
 /// What to do when KMS answers AccessDenied; None where no step could be refused.
 pub fn if_refused(finding: &Finding) -> Option<&'static str> {
     let commands = steps(finding).iter().any(|step| step.command.is_some());
-    (commands && finding.is_danger() && finding.key().is_some() && finding.detection.kind != Kind::KeyLossDenied).then_some(
-        "If KMS answers AccessDenied, the key policy may no longer let you: use a principal that the policy names \
-         (aws kms get-key-policy shows it); if nobody is left who may, open a case with AWS Support at once, before the deadline.",
-    )
+    (commands && finding.is_danger() && finding.key().is_some() && finding.detection.kind != Kind::KeyLossDenied)
+        .then_some(
+            "If KMS answers AccessDenied, the key policy may no longer let you: use a principal that the policy names \
+         (aws kms get-key-policy shows it); if nobody is left who may, open a case with AWS Support at once.",
+        )
 }
 
 /// Pages to open, each with what it is. Only for what was validated.

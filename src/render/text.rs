@@ -70,6 +70,9 @@ pub fn body(finding: &Finding, now: OffsetDateTime) -> String {
     for particular in &finding.particulars {
         out.item(particular);
     }
+    if finding.detection.activity != finding.activity() {
+        out.item("But the key is STILL PENDING DELETION.");
+    }
     if let Some(error) = &finding.origin.error {
         out.item(&format!("The call failed with {}.", name(error, 400)));
     }
@@ -460,7 +463,7 @@ fn about(out: &mut Layout, finding: &Finding) {
     if let Some((id, technique)) = finding.detection.technique.map(Technique::id_and_name) {
         out.field("MITRE ATT&CK", &format!("{id} {technique} (TA0040 Impact)"));
     }
-    if finding.is_danger() {
+    if finding.detection.is_loss() {
         out.field("Helps with", "FINOS CCC.KeyMgmt.CN01, NIST 800-53 SC-12(2), PCI DSS 4.0 10.4, ISO 27001 A.8.16");
     }
     if let Some(id) = &finding.origin.event_id {

@@ -131,7 +131,8 @@ impl<'a> Session<'a> {
         }
         out.flush()?;
         progress.finish_and_clear();
-        eprintln!("{} events, {} findings", self.events, self.findings);
+        let s = |count| if count == 1 { "" } else { "s" };
+        eprintln!("{} event{}, {} finding{}", self.events, s(self.events), self.findings, s(self.findings));
         let fails = self.options.fail_on.is_some_and(|limit| self.worst.is_some_and(|worst| worst >= limit));
         Ok(ExitCode::from(if broken { 2 } else { u8::from(fails) }))
     }
