@@ -1,0 +1,87 @@
+# KMS Key Guard. `make help` lists what there is.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+CHECKOV := .venv-checkov
+# What the function is built for: as deployed last time, or arm64.
+ARCHITECTURE ?= $(or $(shell sed -n 's/.*Architecture=[\\"]*\([a-z0-9_]*\).*/\1/p' samconfig.local.toml 2>/dev/null),arm64)
+
+# The programs of the virtual environment, sam and cargo-lambda among them, come first.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export SAM_CLI_TELEMETRY := 0
+export CARGO_ZIGBUILD_CACHE_DIR := $(CURDIR)/.local/cache
+export ZIG_GLOBAL_CACHE_DIR := $(CURDIR)/.local/cache/zig
+
+# What SAM and the linters need to know of AWS: a Region, and no account.
+OFFLINE := AWS_DEFAULT_REGION=eu-west-1 AWS_EC2_METADATA_DISABLED=true
+
+.PHONY: help demo local test check build deploy lint fmt clean tools
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: tools $(VENV)/ready ## see a KMS call become an alert, end to end, without an AWS account
+	@$(VENV)/bin/python -m local.demo
+
+local: tools $(VENV)/ready ## leave the local AWS running, with the guard deployed (port 4566, PORT=… for another)
+	@$(VENV)/bin/python -m local.run --port $(or $(PORT),4566)
+
+test: tools $(VENV)/ready ## run everything: Rust, template, OCSF, end to end on the local AWS
+	cargo test --all-features
+	$(VENV)/bin/python -m pytest tests
+
+check: ## the quick inner loop: format, lints, Rust tests
+	cargo fmt --check
+	cargo clippy --all-targets --all-features -- -D warnings
+	cargo test --lib --all-features
+
+build: tools $(VENV)/ready ## build the function for AWS (ARCHITECTURE=x86_64 for the other processor)
+	$(OFFLINE) sam build --parameter-overrides Architecture=$(ARCHITECTURE)
+
+deploy: build ## deploy to your AWS account; asks for the settings the first time
+	@test -f samconfig.local.toml || cp samconfig.toml samconfig.local.toml
+	@if grep -q parameter_overrides samconfig.local.toml; then \
+	  sam deploy --config-file $(CURDIR)/samconfig.local.toml; \
+	else \
+	  sam deploy --guided --config-file $(CURDIR)/samconfig.local.toml \
+	    --parameter-overrides Architecture=$(ARCHITECTURE); \
+	fi
+
+lint: tools $(VENV)/ready $(CHECKOV)/ready ## every linter: rustfmt, clippy, cfn-lint, sam validate, checkov
+	cargo fmt --check
+	cargo clippy --all-targets --all-features -- -D warnings
+	cfn-lint template.yaml
+	$(OFFLINE) sam validate --lint
+	$(CHECKOV)/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml
+
+fmt: ## format the Rust code
+	cargo fmt
+
+clean: ## remove everything that was built, the virtual environments too
+	cargo clean
+	rm -rf .aws-sam .local $(VENV) $(CHECKOV)
+
+# Said before minutes of installing, not after.
+tools:
+	@command -v cargo >/dev/null || { echo "Rust is not installed (no cargo in PATH): see https://www.rust-lang.org/tools/install" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "There is no C compiler (no cc in PATH): install gcc or clang." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "Python 3.11 or newer is needed; PYTHON=/path/to/python3.11 names another one." >&2; exit 1; }
+
+# The lists are complete and hashed, so nothing is left for pip to resolve.
+$(VENV)/ready: local/requirements.txt
+	$(call environment,$(VENV),$<)
+
+$(CHECKOV)/ready: local/requirements-checkov.txt
+	$(call environment,$(CHECKOV),$<)
+
+define environment
+@echo "installing $(2) into $(1)"
+@$(PYTHON) -m venv --clear $(1)
+@$(1)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $(2)
+@touch $@
+endef

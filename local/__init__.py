@@ -1,0 +1,12 @@
+"""A local AWS for this project: ministack with what AWS does beyond it, and the demo that runs on it.
+
+    host.py        the process: ministack on loopback, mended, with one way in for service events
+    pinned.py      how functions of the pinned ministack are replaced
+    kms.py         key states, last usage; hands every call on to
+    cloudtrail.py  the record that CloudTrail writes of it, in CloudTrail's own shape, on to
+    events.py      EventBridge: which rules see it, and how a function or a dead letter queue gets it
+    sns.py         what SNS refuses
+    aws.py         starts and stops the host, builds and deploys the stack (demo, `make local`, tests)
+    demo.py        `make demo`
+    run.py         `make local`
+"""

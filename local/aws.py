@@ -1,0 +1,320 @@
+"""Starts and stops the local AWS, builds the guard and deploys it there: for the demo, `make local` and the tests."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from .steps import Failed, end_group, run
+
+ROOT = Path(__file__).resolve().parent.parent
+STATE = ROOT / ".local"
+BUILD = STATE / "build"
+ACCOUNT = "111122223333"
+REGION = "eu-west-1"
+STACK = "kms-key-guard"
+ARCHITECTURE = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}.get(
+    platform.machine().lower(), ""
+)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment for every program we start: nothing of a real AWS account, no traces in the user's home."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_CLI_"))}
+    return {
+        **inherited,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "SAM_CLI_TELEMETRY": "0",
+        "__SAM_CLI_APP_DIR": str(STATE / "sam"),
+        # As in the Makefile: another path to the linker would make cargo build everything again.
+        "CARGO_ZIGBUILD_CACHE_DIR": str(STATE / "cache"),
+        "ZIG_GLOBAL_CACHE_DIR": str(STATE / "cache" / "zig"),
+        "PYTHONUNBUFFERED": "1",
+        **more,
+    }
+
+
+class LocalAws:
+    """A running local AWS; use it in a `with`, which stops it and every process it started."""
+
+    def __init__(self, port: int = 0, retry_delay: float = 1.0, log: Path = STATE / "log" / "aws.log") -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.log = log
+        scratch = STATE / "tmp"
+        scratch.mkdir(parents=True, exist_ok=True)
+        self._scratch = tempfile.TemporaryDirectory(dir=scratch)
+        command = [sys.executable, "-m", "local.host", "--until-stdin-closes"]
+        with log.open("w") as errors:
+            self._process = subprocess.Popen(
+                [*command, "--port", str(port), "--retry-delay", str(retry_delay)],
+                cwd=ROOT,
+                env=environment(HOME=self._scratch.name, TMPDIR=self._scratch.name),
+                # Held open as long as we live: its end is how the host learns of ours, even after kill -9.
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
+        try:
+            self.endpoint = self._process.stdout.readline().strip()
+            if not self.endpoint:
+                self._process.wait(10)
+                raise Failed(f"the local AWS did not start:\n{log.read_text(errors='replace')[-4000:]}")
+        except BaseException:
+            self.stop()
+            raise
+
+    def __enter__(self) -> "LocalAws":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the host and the functions it runs."""
+        end_group(self._process)
+        for pipe in (self._process.stdin, self._process.stdout):
+            pipe.close()
+        self._scratch.cleanup()
+
+    def client(self, service: str, account: str = ACCOUNT, region: str = REGION, **credentials: str) -> Any:
+        """A boto3 client for an account; without credentials it acts as the account's root."""
+        keys = credentials or {"aws_access_key_id": account, "aws_secret_access_key": "local"}
+        config = Config(retries={"total_max_attempts": 2}, connect_timeout=5, read_timeout=60)
+        return _boto().client(service, endpoint_url=self.endpoint, region_name=region, config=config, **keys)
+
+    def environment(self, account: str = ACCOUNT, region: str = REGION) -> dict[str, str]:
+        """What a program needs in its environment to work against this AWS."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": account,
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_REGION": region,
+            "AWS_DEFAULT_REGION": region,
+        }
+
+    def start_trail(self, account: str = ACCOUNT, region: str = REGION) -> None:
+        """Give the account a trail that logs in every Region; without one no API call reaches EventBridge."""
+        trails = self.client("cloudtrail", account, region)
+        self.client("s3", account, region).create_bucket(
+            Bucket=f"trail-{account}-{region}", CreateBucketConfiguration={"LocationConstraint": region}
+        )
+        trails.create_trail(Name="management", S3BucketName=f"trail-{account}-{region}", IsMultiRegionTrail=True)
+        trails.start_logging(Name="management")
+
+    def person(self, name: str, role: str, account: str = ACCOUNT, region: str = REGION) -> dict[str, str]:
+        """Credentials of a person who assumed a role."""
+        trust = {"Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "sts:AssumeRole", "Effect": "Allow"}
+        iam = self.client("iam", account, region)
+        try:
+            iam.create_role(
+                RoleName=role,
+                AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
+            )
+        except iam.exceptions.EntityAlreadyExistsException:
+            pass
+        session = self.client("sts", account, region).assume_role(
+            RoleArn=f"arn:aws:iam::{account}:role/{role}", RoleSessionName=name
+        )["Credentials"]
+        return {
+            "aws_access_key_id": session["AccessKeyId"],
+            "aws_secret_access_key": session["SecretAccessKey"],
+            "aws_session_token": session["SessionToken"],
+        }
+
+    def inject(self, event: dict[str, Any], account: str = ACCOUNT, region: str = REGION) -> None:
+        """Let an AWS service send an event (EventBridge envelope), which PutEvents refuses to everyone else."""
+        body = json.dumps({"account": account, "region": region, "event": event}).encode()
+        with urllib.request.urlopen(f"{self.endpoint}/_local/events", body, timeout=30) as answer:
+            answer.read()
+
+    def inbox(
+        self,
+        topic_arn: str,
+        name: str,
+        raw: bool = False,
+        filter_policy: dict[str, Any] | None = None,
+        account: str = ACCOUNT,
+        region: str = REGION,
+    ) -> "Inbox":
+        """Subscribe a new queue to a topic."""
+        sqs, sns = self.client("sqs", account, region), self.client("sns", account, region)
+        url = sqs.create_queue(QueueName=name)["QueueUrl"]
+        arn = f"arn:aws:sqs:{region}:{account}:{name}"
+        allow = {
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+            "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+        attributes = {"RawMessageDelivery": str(raw).lower()}
+        if filter_policy is not None:
+            attributes["FilterPolicy"] = json.dumps(filter_policy)
+        sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=arn, Attributes=attributes)
+        return Inbox(sqs, url, raw)
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message as a subscriber got it."""
+
+    subject: str
+    body: str
+    attributes: dict[str, str]
+    arrived: float
+    """Seconds since the epoch."""
+
+
+class Inbox:
+    """A queue, read message by message; what was read and not asked for yet is kept."""
+
+    def __init__(self, sqs: Any, url: str, raw: bool = True) -> None:
+        self._sqs, self.url, self._raw = sqs, url, raw
+        self._unread: list[Message] = []
+
+    def next(self, wanted: Callable[[Message], bool] = lambda _: True, timeout: float = 20.0) -> Message:
+        """The first message that is wanted, waiting for it; TimeoutError names what came instead."""
+        for message in self._arriving(timeout):
+            if wanted(message):
+                self._unread.remove(message)
+                return message
+        seen = [message.subject or message.body[:200] for message in self._unread]
+        raise TimeoutError(f"nothing wanted within {timeout:g} s in {self.url.rsplit('/', 1)[-1]}; there is: {seen}")
+
+    def all(self) -> list[Message]:
+        """Everything that is there now."""
+        self._receive()
+        messages, self._unread = self._unread, []
+        return messages
+
+    def _arriving(self, timeout: float) -> Iterator[Message]:
+        deadline = time.monotonic() + timeout
+        given = 0
+        while True:
+            yield from self._unread[given:]
+            given = len(self._unread)
+            if time.monotonic() > deadline:
+                return
+            self._receive(wait=1)
+
+    def _receive(self, wait: int = 0) -> None:
+        while found := self._sqs.receive_message(
+            QueueUrl=self.url,
+            MaxNumberOfMessages=10,
+            WaitTimeSeconds=wait,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        ).get("Messages"):
+            wait = 0
+            for message in found:
+                self._unread.append(self._read(message))
+                self._sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+
+    def _read(self, message: dict[str, Any]) -> Message:
+        arrived = int(message["Attributes"]["SentTimestamp"]) / 1000
+        if self._raw:
+            attributes = {name: a.get("StringValue", "") for name, a in message.get("MessageAttributes", {}).items()}
+            return Message("", message["Body"], attributes, arrived)
+        envelope = json.loads(message["Body"])
+        attributes = {name: a["Value"] for name, a in envelope.get("MessageAttributes", {}).items()}
+        return Message(envelope.get("Subject", ""), envelope["Message"], attributes, arrived)
+
+
+def check_prerequisites() -> None:
+    """Say in plain words what is missing on this machine."""
+    if sys.version_info < (3, 11):
+        raise Failed(f"Python 3.11 or newer is needed, this is {platform.python_version()}.")
+    if platform.system() != "Linux":
+        raise Failed(
+            "The local AWS runs the function's Linux binary as it is, so it needs Linux; "
+            f"this is {platform.system()}. A Linux virtual machine or container will do."
+        )
+    if not ARCHITECTURE:
+        raise Failed(f"Lambda knows x86_64 and arm64 processors; this is {platform.machine()}.")
+    for program, advice in (
+        ("cargo", "Rust is not installed (no `cargo` in PATH): see https://www.rust-lang.org/tools/install"),
+        ("cc", "There is no C compiler (no `cc` in PATH): install gcc or clang, for instance build-essential."),
+    ):
+        if not shutil.which(program):
+            raise Failed(advice)
+
+
+def build() -> None:
+    """`sam build` for this machine's processor: cross-compiling would need another Rust target."""
+    sam = Path(sys.executable).parent / "sam"
+    overrides = f"Architecture={ARCHITECTURE}"
+    command = [sam, "build", "--template-file", ROOT / "template.yaml", "--build-dir", BUILD, "--no-cached"]
+    run(
+        "building",
+        [*command, "--parameter-overrides", overrides],
+        STATE / "log" / "build.log",
+        ROOT,
+        environment(AWS_REGION=REGION, AWS_DEFAULT_REGION=REGION),
+        _compiled,
+    )
+
+
+def _compiled() -> str:
+    """How far cargo is; sam build shows nothing of what it prints."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    libraries = sum(1 for _ in target.glob("*/release/deps/*.rlib"))
+    return f"({libraries} libraries compiled)" if libraries else ""
+
+
+def deploy(
+    aws: LocalAws, parameters: Mapping[str, str] | None = None, account: str = ACCOUNT, region: str = REGION
+) -> dict[str, str]:
+    """`sam deploy` of what `build` built; returns the stack's outputs."""
+    values = {"Architecture": ARCHITECTURE, **(parameters or {})}
+    command = [Path(sys.executable).parent / "sam", "deploy", "--template-file", BUILD / "template.yaml"]
+    options = f"--stack-name {STACK} --region {region} --resolve-s3 --capabilities CAPABILITY_IAM"
+    quiet = "--no-confirm-changeset --no-progressbar --no-fail-on-empty-changeset"
+    overrides = [f"{name}={value}" for name, value in values.items()]
+    run(
+        "deploying",
+        [*command, *options.split(), *quiet.split(), "--parameter-overrides", *overrides],
+        STATE / "log" / f"deploy-{account}-{region}.log",
+        ROOT,
+        # What AWS pauses between two looks at a stack's events, half a second here.
+        environment(**aws.environment(account, region), SAM_CLI_POLL_DELAY="0.5"),
+    )
+    stack = aws.client("cloudformation", account, region).describe_stacks(StackName=STACK)["Stacks"][0]
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+
+@contextmanager
+def guarded(port: int = 0, retry_delay: float = 1.0) -> Iterator[tuple[LocalAws, dict[str, str]]]:
+    """A local AWS whose account has a trail and the guard, and the stack's outputs; build first."""
+    with LocalAws(port, retry_delay) as aws:
+        aws.start_trail()
+        yield aws, deploy(aws)
+
+
+@cache
+def _boto() -> Any:
+    """The boto3 session, which knows no configuration but what it is given."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
+    return boto3.Session()

@@ -1,0 +1,86 @@
+"""The local AWS that the end-to-end tests share, with the guard deployed to it once."""
+
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from local import aws as local  # noqa: E402
+from local.aws import Inbox, LocalAws  # noqa: E402
+from local.steps import step  # noqa: E402
+
+
+@dataclass
+class Guarded:
+    """A local AWS with the guard deployed."""
+
+    aws: LocalAws
+    outputs: dict[str, str]
+
+    def key(self, **tags: str) -> "Key":
+        """A new key, and subscribers that get what concerns it."""
+        kms = self.aws.client("kms", **self.aws.person("alice", "platform-admin"))
+        arn = kms.create_key(Tags=[{"TagKey": n, "TagValue": v} for n, v in tags.items()])["KeyMetadata"]["Arn"]
+        return Key(self, kms, arn, self.inbox("AlertsTopicArn", key_arn=[arn]), self.inbox("FindingsTopicArn", key_arn=[arn]))
+
+    def inbox(self, topic: str, **filter_policy: Any) -> Inbox:
+        """A subscriber of its own: to the alerts with SNS's envelope, to the findings raw."""
+        raw = topic == "FindingsTopicArn"
+        return self.aws.inbox(self.outputs[topic], f"test-{uuid.uuid4()}", raw, filter_policy or None)
+
+
+@dataclass
+class Key:
+    """A key with the alerts and findings about it."""
+
+    guarded: Guarded
+    kms: Any
+    arn: str
+    alerts: Inbox
+    findings: Inbox
+
+    def silence(self) -> None:
+        """Show that nothing so far has raised an alert: something that does comes through first."""
+        self.kms.tag_resource(KeyId=self.arn, Tags=[{"TagKey": "fence", "TagValue": "1"}])
+        self.kms.disable_key(KeyId=self.arn)
+        first = self.alerts.next()
+        assert first.attributes["event_name"] == "DisableKey", first.subject
+        assert not self.alerts.all()
+
+
+@pytest.fixture(scope="session")
+def built(pytestconfig: pytest.Config) -> None:
+    """The function, built with sam build; says so on the terminal, as it may take minutes."""
+    with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print()
+        step("building the function with sam build")
+        local.check_prerequisites()
+        local.build()
+
+
+@pytest.fixture(scope="session")
+def guarded(built: None) -> Iterator[Guarded]:
+    """The guard, deployed once for every test that leaves it as it is."""
+    with local.guarded(retry_delay=0.1) as (aws, outputs):
+        yield Guarded(aws, outputs)
+
+
+@pytest.fixture
+def breakable(built: None) -> Iterator[Guarded]:
+    """The guard on a second, empty local AWS, for a test that breaks it."""
+    with LocalAws(retry_delay=0.1, log=local.STATE / "log" / "aws-breakable.log") as aws:
+        aws.start_trail()
+        yield Guarded(aws, local.deploy(aws))
+
+
+@pytest.fixture(scope="session")
+def bare() -> Iterator[LocalAws]:
+    """A local AWS without the guard, to test the local AWS itself."""
+    with LocalAws(retry_delay=0.1, log=local.STATE / "log" / "aws-bare.log") as aws:
+        yield aws
