@@ -7,6 +7,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 CHECKOV := .venv-checkov
+DENY := .tools/bin/cargo-deny
 # What the function is built for: as deployed last time, or arm64.
 ARCHITECTURE ?= $(or $(shell sed -n 's/.*Architecture=[\\"]*\([a-z0-9_]*\).*/\1/p' samconfig.local.toml 2>/dev/null),arm64)
 
@@ -19,7 +20,7 @@ export ZIG_GLOBAL_CACHE_DIR := $(CURDIR)/.local/cache/zig
 # What SAM and the linters need to know of AWS: a Region, and no account.
 OFFLINE := AWS_DEFAULT_REGION=eu-west-1 AWS_EC2_METADATA_DISABLED=true
 
-.PHONY: help demo local test check build deploy lint fmt clean tools
+.PHONY: help demo local test check faults load fuzz build deploy lint fmt clean tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,17 @@ local: tools $(VENV)/ready ## leave the local AWS running, with the guard deploy
 test: tools $(VENV)/ready ## run everything: Rust, template, OCSF, end to end on the local AWS
 	cargo test --all-features
 	$(VENV)/bin/python -m pytest tests
+
+faults: tools $(VENV)/ready ## the release binary under every fault of SNS and KMS; prints the matrix
+	cargo build --release --bin alert
+	$(VENV)/bin/python -m local.faults
+
+load: tools $(VENV)/ready ## 10,000 mixed signals through the release binary, every alert accounted for
+	cargo build --release --bin alert
+	$(VENV)/bin/python -m local.load
+
+fuzz: tools ## 1,000,000 inputs that no one would send
+	FUZZ_CASES=250000 cargo test --profile fuzz --test fuzz -- --nocapture
 
 check: ## the quick inner loop: format, lints, Rust tests
 	cargo fmt --check
@@ -51,9 +63,10 @@ deploy: build ## deploy to your AWS account; asks for the settings the first tim
 	    --parameter-overrides Architecture=$(ARCHITECTURE); \
 	fi
 
-lint: tools $(VENV)/ready $(CHECKOV)/ready ## every linter: rustfmt, clippy, cfn-lint, sam validate, checkov
+lint: tools $(VENV)/ready $(CHECKOV)/ready $(DENY) ## every linter: rustfmt, clippy, cargo-deny, cfn-lint, sam validate, checkov
 	cargo fmt --check
 	cargo clippy --all-targets --all-features -- -D warnings
+	$(DENY) --log-level error check licenses bans sources
 	cfn-lint template.yaml
 	$(OFFLINE) sam validate --lint
 	$(CHECKOV)/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml
@@ -63,7 +76,7 @@ fmt: ## format the Rust code
 
 clean: ## remove everything that was built, the virtual environments too
 	cargo clean
-	rm -rf .aws-sam .local $(VENV) $(CHECKOV)
+	rm -rf .aws-sam .local .tools $(VENV) $(CHECKOV)
 
 # Said before minutes of installing, not after.
 tools:
@@ -78,6 +91,10 @@ $(VENV)/ready: local/requirements.txt
 
 $(CHECKOV)/ready: local/requirements-checkov.txt
 	$(call environment,$(CHECKOV),$<)
+
+# Unoptimized, which is a minute's work instead of five; it runs for a second.
+$(DENY):
+	cargo install cargo-deny --version 0.20.2 --locked --no-default-features --profile dev --root .tools
 
 define environment
 @echo "installing $(2) into $(1)"

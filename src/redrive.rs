@@ -5,6 +5,8 @@
 //! function said what it made of it, so whatever interrupts this, nothing is lost; at worst an alert is repeated, with
 //! the same uid.
 
+use std::collections::HashSet;
+
 use aws_sdk_lambda::error::DisplayErrorContext;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_sqs::types::Message;
@@ -15,11 +17,9 @@ use crate::event::Event;
 use crate::key::{Region, is_account_id};
 
 /// How long a message stays hidden while this works on it, in seconds: longer than the function may take.
-const HIDDEN_SECONDS: i32 = 120;
+const HIDDEN_SECONDS: i32 = 30;
 /// How long to wait for a message before the queue counts as empty, in seconds.
 const WAIT_SECONDS: i32 = 2;
-/// How many messages one request takes.
-const BATCH: i32 = 10;
 
 /// A failure queue and the function behind it.
 pub struct Redrive {
@@ -160,42 +160,38 @@ impl Redrive {
     /// The queue can't be read; what had been done until then stays done.
     pub async fn run(&self, act: bool, mut tell: impl FnMut(&str, &Fate)) -> Result<(), Stopped> {
         let mut kept = Vec::new();
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let done = loop {
-            let batch = match self.receive().await {
-                Ok(batch) => batch,
+            let message = match self.receive().await {
+                Ok(Some(message)) => message,
+                Ok(None) => break Ok(()),
                 Err(stopped) => break Err(stopped),
             };
-            if batch.is_empty() {
+            let id = message.message_id().unwrap_or("unnamed").to_owned();
+            // A long run meets again what it left; once around is enough.
+            if !seen.insert(id.clone()) {
+                kept.extend(message.receipt_handle);
                 break Ok(());
             }
-            for message in batch {
-                let id = message.message_id().unwrap_or("unnamed").to_owned();
-                let fate = self.handle(&message, act).await;
-                if !matches!(fate, Fate::Sent(..)) {
-                    kept.extend(message.receipt_handle);
-                }
-                // A long run meets what it left again; once is enough.
-                if seen.insert(id.clone()) {
-                    tell(&id, &fate);
-                } else if !matches!(fate, Fate::Sent(..)) {
-                    self.show_again(&kept).await;
-                    return Ok(());
-                }
+            let fate = self.handle(&message, act).await;
+            if !matches!(fate, Fate::Sent(..)) {
+                kept.extend(message.receipt_handle);
             }
+            tell(&id, &fate);
         };
         self.show_again(&kept).await;
         done
     }
 
-    async fn receive(&self) -> Result<Vec<Message>, Stopped> {
-        let request = self.sqs.receive_message().queue_url(&self.queue.url).max_number_of_messages(BATCH);
+    /// One message at a time, so that whatever ends this leaves only one hidden.
+    async fn receive(&self) -> Result<Option<Message>, Stopped> {
+        let request = self.sqs.receive_message().queue_url(&self.queue.url).max_number_of_messages(1);
         let request =
             request.visibility_timeout(HIDDEN_SECONDS).wait_time_seconds(WAIT_SECONDS).message_attribute_names("All");
         let failed = |error| {
             Stopped(format!("the queue can't be read: {}", inert(&DisplayErrorContext(error).to_string(), 400)))
         };
-        Ok(request.send().await.map_err(failed)?.messages.unwrap_or_default())
+        Ok(request.send().await.map_err(failed)?.messages.unwrap_or_default().pop())
     }
 
     async fn handle(&self, message: &Message, act: bool) -> Fate {
