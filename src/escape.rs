@@ -40,10 +40,13 @@ pub fn name(text: &str, max: usize) -> String {
     format!("\"{}\"", inert(text, max).replace('"', "\\\""))
 }
 
-/// Whether the text is made of the characters that names of AWS are made of.
+/// The longest name that AWS gives to anything in an alert, in bytes.
+const LONGEST_NAME: usize = 512;
+
+/// Whether the text is made of the characters that names of AWS are made of, and no longer than they are.
 pub fn is_plain(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@/:-".contains(&b);
-    !text.is_empty() && text.bytes().all(plain) && !text.contains("//") && !contains_www(text)
+    (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(plain) && !text.contains("//") && !contains_www(text)
 }
 
 fn ends_with_www(text: &str) -> bool {

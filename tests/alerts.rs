@@ -27,7 +27,6 @@ fn known() -> KeyFacts {
             state: Some("PendingDeletion".into()),
             origin: Some("AWS_KMS".into()),
             description: Some("Card data at rest".into()),
-            multi_region: MultiRegion::Primary(vec!["eu-central-1".into()]),
             ..KeyMetadata::default()
         }),
         aliases: Fact::Known(vec!["alias/payments-db".into()]),
@@ -43,6 +42,31 @@ fn known() -> KeyFacts {
             resources: vec![("aws:rds:db-id".into(), "db-EXAMPLE".into())],
         }),
     }
+}
+
+/// What KMS would say after what the sample tells.
+fn after(detection: &str, sample: &str) -> KeyFacts {
+    if detection == "key-deleted" {
+        return KeyFacts::unknown(Why::NotFound);
+    }
+    let (state, origin) = match detection {
+        "key-disabled" | "key-deletion-cancelled" | "lost-key-used" => ("Disabled", "AWS_KMS"),
+        "key-material-deleted" | "key-material-expired" => ("PendingImport", "EXTERNAL"),
+        "key-material-expiring" | "key-material-restored" => ("Enabled", "EXTERNAL"),
+        "key-enabled" | "key-loss-denied" | "key-policy-lockout" => ("Enabled", "AWS_KMS"),
+        _ if sample == "deletion-pending-replicas" => ("PendingReplicaDeletion", "AWS_KMS"),
+        _ => ("PendingDeletion", "AWS_KMS"),
+    };
+    let multi_region = match state {
+        "PendingReplicaDeletion" => MultiRegion::Primary(vec!["eu-central-1".into()]),
+        _ => MultiRegion::No,
+    };
+    let mut facts = known();
+    if let Fact::Known(metadata) = &mut facts.metadata {
+        (metadata.state, metadata.origin, metadata.multi_region) =
+            (Some(state.into()), Some(origin.into()), multi_region);
+    }
+    facts
 }
 
 /// The facts of `known` whose bit is set, the others unknown for reasons of all kinds.
@@ -106,7 +130,8 @@ fn goldens() {
     let _guard = settings.bind_to_scope();
     for (name, text) in samples() {
         let Some(name) = GOLDEN.iter().find(|golden| format!("{golden}.json") == name) else { continue };
-        let (_, alert) = rendered(&text, Some(known())).unwrap();
+        let (finding, _) = rendered(&text, None).unwrap();
+        let (_, alert) = rendered(&text, Some(after(finding.detection.id, name))).unwrap();
         assert_snapshot!(format!("{name}.text"), alert.text);
         let document: Value = serde_json::from_str(&alert.ocsf).unwrap();
         assert_snapshot!(format!("{name}.ocsf"), serde_json::to_string_pretty(&document).unwrap());
@@ -117,6 +142,14 @@ fn goldens() {
     )
     .unwrap();
     assert_snapshot!("nothing-known.text", alert.text);
+}
+
+#[test]
+fn alert_in_the_readme_is_a_real_one() {
+    let (_, text) = samples().into_iter().find(|(name, _)| name == "deletion-scheduled.json").unwrap();
+    let (_, alert) = rendered(&text, Some(after("key-deletion-scheduled", "deletion-scheduled"))).unwrap();
+    let readme = std::fs::read_to_string(format!("{}/README.md", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    assert!(readme.contains(&format!("```\n{}```", alert.text)), "README.md should hold:\n{}", alert.text);
 }
 
 /// One sample of each detection, and the ones that look different.
@@ -173,6 +206,13 @@ fn record_of_250_kb_still_fits_and_says_that_it_was_shortened() {
 }
 
 #[test]
+fn alias_that_is_plain_and_endless_names_nothing() {
+    let (_, text) = samples().into_iter().find(|(name, _)| name == "deletion-scheduled.json").unwrap();
+    let facts = KeyFacts { aliases: Fact::Known(vec!["x".repeat(300_000)]), ..known() };
+    assert_sound("endless alias", &rendered(&text, Some(facts)).unwrap().1);
+}
+
+#[test]
 fn unreadable_text_of_any_size_is_attached() {
     for raw in ["not json".to_owned(), "\u{1f511}".repeat(100_000), format!("\"{}\"", "\\u0000".repeat(40_000))] {
         let (finding, alert) = rendered(&json!({"source": "aws.kms", "detail": raw}).to_string(), None).unwrap();
@@ -215,7 +255,7 @@ fn hostile() -> impl Strategy<Value = Hostile> {
         Just("\u{202e}\u{2066}\u{200b}\u{feff}\u{2028}UNDO IT".to_owned()),
         Just("[click](https://evil.example) <a href=x>".to_owned()),
         Just("; rm -rf / $(id) `id` | sh & ' \" \\".to_owned()),
-        Just("x".repeat(100_000)),
+        Just("x".repeat(300_000)),
         "\\PC{0,20}",
         any::<String>(),
     ];
@@ -223,7 +263,7 @@ fn hostile() -> impl Strategy<Value = Hostile> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn hostile_text_in_any_field_changes_no_layout_and_reaches_no_command(
