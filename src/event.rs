@@ -232,7 +232,12 @@ impl Event {
             time: text(&value, "time").and_then(|t| timestamp(&t)),
             resources: array(value.get("resources")).filter_map(|v| v.as_str().map(str::to_owned)).collect(),
         };
-        if envelope.source.as_deref() != Some("aws.kms") {
+        // EventBridge always names a source. Without one, whoever stored the event dropped it, and the record decides.
+        let is_record = |detail: &Value| {
+            text(detail, "eventSource").as_deref() == Some(KMS_EVENT_SOURCE) && text(detail, "eventName").is_some()
+        };
+        let is_stored_record = || envelope.source.is_none() && value.get("detail").is_some_and(is_record);
+        if envelope.source.as_deref() != Some("aws.kms") && !is_stored_record() {
             let source = envelope.source.as_deref().map_or("no source".into(), |s| format!("the source {s:?}"));
             let signal = Signal::Foreign(format!("not an event of KMS: it has {source}"));
             return Self { envelope, signal, raw: value };

@@ -5,6 +5,7 @@
 use kms_key_guard::detect::{CATALOGUE, OptIns, detect};
 use kms_key_guard::event::Event;
 use kms_key_guard::finding::Finding;
+use serde_json::Value;
 use time::macros::datetime;
 
 const ALL: OptIns = OptIns { denied_attempts: true, lost_key_use: true };
@@ -87,4 +88,26 @@ fn story_of_a_key_is_one_from_scheduling_to_enabling() {
     assert_eq!(story("key-enabled.json"), scheduled);
     assert_eq!(story("key-deleted.json"), story("key-deleted-native.json"));
     assert_eq!(story("material-expired.json"), story("material-expired-native.json"));
+}
+
+/// Panther's `AWS.KMS.CustomerManagedKeyLoss`: the call succeeded, and its name is one of two.
+fn panther_says_loss(record: &Value) -> bool {
+    let named = matches!(record["eventName"].as_str(), Some("DisableKey" | "ScheduleKeyDeletion"));
+    named && record["errorCode"].is_null() && record["errorMessage"].is_null()
+}
+
+#[test]
+fn verdicts_differ_from_panthers_only_where_the_documents_say() {
+    let mut compared = 0;
+    for sample in samples() {
+        let Ok(value) = serde_json::from_str::<Value>(&sample.text) else { continue };
+        let record = if value["detail"].is_object() { &value["detail"] } else { &value };
+        let Some(source) = record["eventSource"].as_str() else { continue };
+        let from_kms = source == "kms.amazonaws.com" && value.get("source").is_none_or(|s| s == "aws.kms");
+        let ours = matches!(sample.default.as_str(), "key-disabled" | "key-deletion-scheduled");
+        // Another service's call of the same name, and what EventBridge says is another service's, isn't KMS's.
+        assert_eq!(ours, panther_says_loss(record) && from_kms, "{}", sample.file);
+        compared += 1;
+    }
+    assert!(compared > 200, "{compared}");
 }

@@ -51,6 +51,7 @@ DIRECT_INVOCATION_ONLY = {
     "event-name-number.json",
     "event-source-missing.json",
     "service-event-name-missing.json",
+    "source-missing.json",
 }
 
 
