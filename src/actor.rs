@@ -51,8 +51,8 @@ pub enum Who {
     IamUser(String),
     /// A person through IAM Identity Center.
     IdentityCenter {
-        /// The permission set.
-        permission_set: String,
+        /// The permission set, if there is a role that tells.
+        permission_set: Option<String>,
         /// The user: the session's name.
         user: String,
     },
@@ -72,7 +72,7 @@ pub enum Who {
         /// The role's name.
         role: String,
         /// The session's name, chosen by whoever assumed the role.
-        session: String,
+        session: Option<String>,
     },
     /// Another kind of user: federated, SAML, directory.
     Federated {
@@ -240,11 +240,11 @@ fn who(identity: &Identity) -> Who {
             }
             let role = role_name(identity).unwrap_or_else(|| "unknown".into());
             if let Some(permission_set) = permission_set(&role, identity.issuer_arn.as_deref()) {
-                return Who::IdentityCenter { permission_set, user: session() };
+                return Who::IdentityCenter { permission_set: Some(permission_set), user: session() };
             }
             match &identity.web_provider {
                 Some(provider) => web_identity(provider, role, session(), identity.web_subject.as_deref()),
-                None => Who::Role { role, session: session() },
+                None => Who::Role { role, session: session_name(identity) },
             }
         }
         Some("WebIdentityUser") => {
@@ -254,21 +254,22 @@ fn who(identity: &Identity) -> Who {
             web_identity(provider, role_name(identity).unwrap_or_else(|| "none yet".into()), session(), subject)
         }
         Some("IdentityCenterUser") => Who::IdentityCenter {
-            permission_set: "none".into(),
+            permission_set: None,
             user: identity.user_name.clone().or_else(|| identity.on_behalf_of.clone()).unwrap_or_else(name),
         },
         Some("AWSService") => Who::Service(identity.invoked_by.clone().unwrap_or_else(name)),
         Some("AWSAccount") => Who::Account(identity.account.clone().unwrap_or_else(name)),
+        Some("FederatedUser") if identity.issuer_kind.as_deref() == Some("Root") => Who::Root { assumed: false },
         Some(kind @ ("FederatedUser" | "SAMLUser" | "Directory")) => {
             Who::Federated { kind: kind.to_owned(), name: name() }
         }
         // KMS's service events carry no type, only who they were invoked by.
         _ => match &identity.invoked_by {
             Some(service) => Who::Service(service.clone()),
-            None => match arn {
-                Some(arn) => Who::Federated { kind: "Unknown".into(), name: arn.to_owned() },
-                None => Who::Unknown,
-            },
+            None if arn.is_some() || identity.user_name.is_some() || identity.principal_id.is_some() => {
+                Who::Federated { kind: "Unknown".into(), name: name() }
+            }
+            None => Who::Unknown,
         },
     }
 }
@@ -285,7 +286,15 @@ fn session_name(identity: &Identity) -> Option<String> {
 fn role_name(identity: &Identity) -> Option<String> {
     let from_session = || identity.arn.as_deref()?.split_once(":assumed-role/")?.1.split('/').next().map(str::to_owned);
     let from_issuer = || identity.issuer_arn.as_deref().map(|arn| last_part(arn).to_owned());
-    identity.issuer_name.clone().or_else(from_issuer).or_else(from_session).filter(|role| !role.is_empty())
+    let from_role =
+        || identity.arn.as_deref().filter(|arn| arn.contains(":role/")).map(|arn| last_part(arn).to_owned());
+    identity
+        .issuer_name
+        .clone()
+        .or_else(from_issuer)
+        .or_else(from_session)
+        .or_else(from_role)
+        .filter(|role| !role.is_empty())
 }
 
 /// The permission set in the name of a role that IAM Identity Center made: `AWSReservedSSO_NAME_HASH`.
@@ -303,7 +312,12 @@ fn permission_set(role: &str, role_arn: Option<&str>) -> Option<String> {
 
 fn web_identity(provider: &str, role: String, session: String, subject: Option<&str>) -> Who {
     let provider = provider.split_once("oidc-provider/").map_or(provider, |(_, host)| host).to_owned();
-    let subject = subject.map(|subject| github(subject).unwrap_or_else(|| WebSubject::Other(subject.to_owned())));
+    // Any provider can issue a token that reads like GitHub's.
+    let is_github = provider == "token.actions.githubusercontent.com" || provider.ends_with("/_services/token");
+    let subject = subject.map(|subject| {
+        let github = if is_github { github(subject) } else { None };
+        github.unwrap_or_else(|| WebSubject::Other(subject.to_owned()))
+    });
     Who::WebIdentity { provider, role, session, subject }
 }
 
@@ -333,7 +347,8 @@ fn tool(record: &Record) -> Tool {
     let agent = record.user_agent.as_deref().unwrap_or_default();
     let has = |mark: &str| agent.to_ascii_lowercase().contains(mark);
     let invoked_by = record.identity.invoked_by.as_deref();
-    let services = [invoked_by, record.source_ip.as_deref(), Some(agent)];
+    // AWS itself fills these two; the user agent is only what the caller says.
+    let services = [invoked_by, record.source_ip.as_deref()];
     // In order: CloudFormation, Terraform and the like call through an SDK and name it too.
     if services.contains(&Some("cloudformation.amazonaws.com")) {
         Tool::CloudFormation
@@ -351,7 +366,7 @@ fn tool(record: &Record) -> Tool {
         Tool::Console
     } else if ["aws-sdk-", "boto3/", "botocore/", "aws-sdk/", "exec-env/"].iter().any(|mark| has(mark)) {
         Tool::Sdk
-    } else if invoked_by.is_some() || has(".amazonaws.com") || has("aws internal") {
+    } else if invoked_by.is_some() || matches!(place(record.source_ip.as_deref()), Place::Service(_)) {
         Tool::Service
     } else if agent.is_empty() {
         Tool::Unknown
@@ -414,7 +429,7 @@ mod tests {
             "198.51.100.7",
         );
         let user = "alice@example.com".to_owned();
-        assert_eq!(actor.who, Who::IdentityCenter { permission_set: "Key_Admins".into(), user });
+        assert_eq!(actor.who, Who::IdentityCenter { permission_set: Some("Key_Admins".into()), user });
         assert_eq!(actor.mfa, Mfa::NotApplicable);
         assert_eq!(actor.tool, Tool::Cli);
         assert_eq!(actor.place, Place::Ip("198.51.100.7".parse().unwrap()));
@@ -427,14 +442,14 @@ mod tests {
         let issuer = json!({"type": "Role", "arn": format!("arn:aws:iam::111122223333:role/{role}"), "userName": role});
         let actor =
             actor(json!({"type": "AssumedRole", "arn": arn, "sessionContext": {"sessionIssuer": issuer}}), "", "");
-        assert_eq!(actor.who, Who::Role { role: role.into(), session: "bob".into() });
+        assert_eq!(actor.who, Who::Role { role: role.into(), session: Some("bob".into()) });
     }
 
     #[test]
     fn session_name_comes_from_the_principal_id_when_the_arn_has_none() {
         let arn = "arn:aws:sts::123456789012:assumed-role/tester";
         let actor = actor(json!({"type": "AssumedRole", "arn": arn, "principalId": "1111:tester"}), "", "");
-        assert_eq!(actor.who, Who::Role { role: "tester".into(), session: "tester".into() });
+        assert_eq!(actor.who, Who::Role { role: "tester".into(), session: Some("tester".into()) });
     }
 
     #[test]
@@ -487,6 +502,33 @@ mod tests {
     }
 
     #[test]
+    fn token_that_only_reads_like_githubs_is_its_providers() {
+        let federation = json!({"federatedProvider": "arn:aws:iam::111122223333:oidc-provider/evil.example.com",
+            "attributes": {"evil.example.com:sub": "repo:acme/infra:ref:refs/heads/main"}});
+        let arn = "arn:aws:sts::111122223333:assumed-role/deploy/x";
+        let actor = actor(
+            json!({"type": "AssumedRole", "arn": arn, "sessionContext": {"webIdFederationData": federation}}),
+            "",
+            "",
+        );
+        let Who::WebIdentity { provider, subject: Some(WebSubject::Other(subject)), .. } = actor.who else {
+            panic!("{:?}", actor.who)
+        };
+        assert_eq!((provider.as_str(), subject.as_str()), ("evil.example.com", "repo:acme/infra:ref:refs/heads/main"));
+    }
+
+    #[test]
+    fn caller_is_named_by_whatever_the_record_holds() {
+        let who = |identity: Value| actor(identity, "", "").who;
+        let role = json!({"type": "Role", "arn": "arn:aws:iam::111122223333:role/path/ops"});
+        assert_eq!(who(role), Who::Role { role: "ops".into(), session: None });
+        let unknown = json!({"type": "Unknown", "userName": "carol"});
+        assert_eq!(who(unknown), Who::Federated { kind: "Unknown".into(), name: "carol".into() });
+        let federated = json!({"type": "FederatedUser", "sessionContext": {"sessionIssuer": {"type": "Root"}}});
+        assert_eq!(who(federated), Who::Root { assumed: false });
+    }
+
+    #[test]
     fn root_taken_over_centrally_is_root() {
         let identity = json!({"type": "AssumedRole", "arn": "arn:aws:sts::111122223333:assumed-root",
             "sessionContext": {"assumedRoot": "true", "sessionIssuer": {"type": "Root"}}});
@@ -500,9 +542,11 @@ mod tests {
         assert_eq!(tool("AWS Internal sessionCredentialFromConsole"), Tool::Console);
         assert_eq!(tool("aws-sdk-go-v2/1.30 pulumi-aws/6.0"), Tool::Pulumi);
         assert_eq!(tool("OpenTofu/1.8 aws-sdk-go-v2/1.30"), Tool::OpenTofu);
-        assert_eq!(tool("cloudformation.amazonaws.com"), Tool::CloudFormation);
+        assert_eq!(tool("cloudformation.amazonaws.com"), Tool::Other, "anybody can say so");
+        let called = |agent: &str, place: &str| actor(json!({"type": "IAMUser"}), agent, place).tool;
+        assert_eq!(called("cloudformation.amazonaws.com", "cloudformation.amazonaws.com"), Tool::CloudFormation);
+        assert_eq!(called("autoscaling.amazonaws.com", "autoscaling.amazonaws.com"), Tool::Service);
         assert_eq!(tool("Boto3/1.40 md/Botocore#1.40"), Tool::Sdk);
-        assert_eq!(tool("autoscaling.amazonaws.com"), Tool::Service);
         assert_eq!(tool("curl/8"), Tool::Other);
         assert_eq!(tool(""), Tool::Unknown);
     }

@@ -4,9 +4,9 @@ use time::{Duration, OffsetDateTime};
 
 use crate::actor::{Mfa, Who};
 use crate::config::Rules;
-use crate::detect::Kind;
+use crate::detect::{Kind, SHORTEST_WAITING_PERIOD_DAYS};
 use crate::escape::name;
-use crate::finding::{Assessment, Finding, Reason};
+use crate::finding::{Assessment, Deadline, Finding, Reason};
 use crate::key::{LastUsage, MultiRegion};
 
 /// A rule that moves the severity of a danger by one level.
@@ -20,10 +20,11 @@ pub struct Rule {
 }
 
 /// The rules, in the order in which an alert gives its reasons.
-pub static RULES: [Rule; 9] = [
+pub static RULES: [Rule; 10] = [
     Rule { levels: 1, when: "the key was used in the 7 days before", applies: used_recently },
     Rule { levels: 1, when: "somebody holds grants on the key", applies: grants_held },
     Rule { levels: 1, when: "deletion was scheduled with the shortest waiting period, 7 days", applies: shortest_wait },
+    Rule { levels: 1, when: "imported key material expires within 7 days", applies: expires_soon },
     Rule { levels: 1, when: "the account's root user did it", applies: by_root },
     Rule { levels: 1, when: "an IAM user did it without a second factor", applies: without_mfa },
     Rule { levels: 1, when: "the key is a multi-Region primary", applies: multi_region_primary },
@@ -38,10 +39,6 @@ pub static RULES: [Rule; 9] = [
 
 /// What counts as recent use.
 const RECENT: Duration = Duration::days(7);
-
-/// The shortest waiting period that KMS takes, in days.
-/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_ScheduleKeyDeletion.html>
-const SHORTEST_WAIT_DAYS: i64 = 7;
 
 /// Rates a finding by its facts. Good news keeps the catalogue's severity.
 pub fn assess(finding: &Finding, rules: &Rules) -> Assessment {
@@ -80,8 +77,14 @@ fn grants_held(finding: &Finding, _: &Rules) -> Option<String> {
 
 fn shortest_wait(finding: &Finding, _: &Rules) -> Option<String> {
     let asked = finding.detection.kind == Kind::KeyDeletionScheduled
-        && finding.origin.waiting_period_days == Some(SHORTEST_WAIT_DAYS);
+        && finding.origin.waiting_period_days == Some(SHORTEST_WAITING_PERIOD_DAYS);
     asked.then(|| "the shortest waiting period was asked for, 7 days".into())
+}
+
+fn expires_soon(finding: &Finding, _: &Rules) -> Option<String> {
+    let Deadline::At(at, _) = finding.deadline else { return None };
+    let soon = finding.detection.kind == Kind::KeyMaterialExpiring && at - finding.time <= Duration::days(7);
+    soon.then(|| "the key material expires within 7 days".into())
 }
 
 /// Who lost the key; the caller of `lost-key-used` is who misses it.
@@ -205,6 +208,15 @@ mod tests {
             by(json!({"type": "AssumedRole", "arn": "arn:aws:sts::111122223333:assumed-role/a/b"})),
             Severity::Medium
         );
+    }
+
+    #[test]
+    fn material_that_expires_soon_raises() {
+        let import = |valid_to: &str| {
+            severity(&finding("ImportKeyMaterial", json!({"requestParameters": {"keyId": "a", "validTo": valid_to}})))
+        };
+        assert_eq!(import("Nov 21, 2026, 3:30:00 AM"), Severity::Medium);
+        assert_eq!(import("Nov 21, 2027, 3:30:00 AM"), Severity::Low);
     }
 
     #[test]

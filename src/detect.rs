@@ -340,7 +340,10 @@ const CRYPTOGRAPHIC_CALLS: [&str; 12] = [
     "VerifyMac",
 ];
 
-/// The default waiting period of ScheduleKeyDeletion, in days.
+/// The shortest waiting period that ScheduleKeyDeletion takes, in days.
+pub const SHORTEST_WAITING_PERIOD_DAYS: i64 = 7;
+
+/// Its default, which is the longest, in days.
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_ScheduleKeyDeletion.html>
 const DEFAULT_WAITING_PERIOD_DAYS: i64 = 30;
 
@@ -351,9 +354,9 @@ pub fn detect(event: &Event, opt_ins: OptIns, now: OffsetDateTime) -> Option<Fin
         Signal::ApiCall(record) | Signal::ServiceEvent(record) if record.event_source != KMS_EVENT_SOURCE => {
             return None;
         }
-        Signal::ApiCall(record) if record.failed => failed_call(record, event, opt_ins)?,
-        Signal::ApiCall(record) => api_call(record, event, &mut particulars)?,
-        Signal::ServiceEvent(record) => service_event(record)?,
+        Signal::ApiCall(record) if record.failed => failed_call(record, event, opt_ins, &mut particulars)?,
+        Signal::ServiceEvent(record) if record.failed => return None,
+        Signal::ApiCall(record) | Signal::ServiceEvent(record) => done(record, event, &mut particulars)?,
         Signal::Native { kind: Native::KeyDeletion, .. } => Kind::KeyDeleted,
         Signal::Native { kind: Native::MaterialExpiration, .. } => Kind::KeyMaterialExpired,
         Signal::Unreadable(why) => {
@@ -365,7 +368,9 @@ pub fn detect(event: &Event, opt_ins: OptIns, now: OffsetDateTime) -> Option<Fin
     Some(finding(kind, event, particulars, now))
 }
 
-fn api_call(record: &Record, event: &Event, particulars: &mut Vec<String>) -> Option<Kind> {
+/// What a record means if what it tells of was done. Which of CloudTrail's event types it is doesn't matter: no API call
+/// has the name of a service event, or the other way round.
+fn done(record: &Record, event: &Event, particulars: &mut Vec<String>) -> Option<Kind> {
     Some(match record.event_name.as_str() {
         "ScheduleKeyDeletion" => Kind::KeyDeletionScheduled,
         "DisableKey" => Kind::KeyDisabled,
@@ -381,6 +386,12 @@ fn api_call(record: &Record, event: &Event, particulars: &mut Vec<String>) -> Op
             let changed: Vec<_> = changed.map(|name| inert(name, 64)).collect();
             if !changed.is_empty() {
                 particulars.push(format!("The call set: {}.", changed.join(", ")));
+            }
+            if !changed.is_empty()
+                && changed.iter().all(|name| matches!(name.as_str(), "newCustomKeyStoreName" | "keyStorePassword"))
+            {
+                particulars
+                    .push("That is its name or its password: it points to the same cluster or proxy as before.".into());
             }
             Kind::KeyStoreChanged
         }
@@ -403,6 +414,8 @@ fn api_call(record: &Record, event: &Event, particulars: &mut Vec<String>) -> Op
             Kind::KeyPolicyLockout
         }
         "ImportKeyMaterial" => return imported(record),
+        "DeleteKey" => Kind::KeyDeleted,
+        "DeleteExpiredKeyMaterial" => Kind::KeyMaterialExpired,
         _ => return None,
     })
 }
@@ -418,19 +431,14 @@ fn imported(record: &Record) -> Option<Kind> {
     (request.import_type.as_deref() != Some("NEW_KEY_MATERIAL")).then_some(Kind::KeyMaterialRestored)
 }
 
-fn service_event(record: &Record) -> Option<Kind> {
-    match record.event_name.as_str() {
-        "DeleteKey" if !record.failed => Some(Kind::KeyDeleted),
-        "DeleteExpiredKeyMaterial" if !record.failed => Some(Kind::KeyMaterialExpired),
-        _ => None,
-    }
-}
-
-fn failed_call(record: &Record, event: &Event, opt_ins: OptIns) -> Option<Kind> {
+fn failed_call(record: &Record, event: &Event, opt_ins: OptIns, particulars: &mut Vec<String>) -> Option<Kind> {
     if opt_ins.denied_attempts && is_denied(record) {
         // Only what would have been a danger is an attempt at one: a harmless policy that was refused isn't.
-        let would_be = api_call(record, event, &mut Vec::new()).filter(|kind| kind.detection().is_danger());
-        return would_be.map(|_| Kind::KeyLossDenied);
+        done(record, event, &mut Vec::new()).filter(|kind| kind.detection().is_danger())?;
+        if !record.request.given {
+            particulars.push("The record doesn't hold what the call asked for.".into());
+        }
+        return Some(Kind::KeyLossDenied);
     }
     let lost = opt_ins.lost_key_use && CRYPTOGRAPHIC_CALLS.contains(&record.event_name.as_str()) && is_lost(record);
     lost.then_some(Kind::LostKeyUsed)
@@ -438,10 +446,11 @@ fn failed_call(record: &Record, event: &Event, opt_ins: OptIns) -> Option<Kind> 
 
 /// Whether a call was refused for want of permission. The code is spelled in several ways.
 fn is_denied(record: &Record) -> bool {
-    match &record.error_code {
-        Some(code) => code.starts_with("AccessDenied") || code.ends_with("UnauthorizedOperation"),
-        None => record.error_message.as_deref().is_some_and(|message| message.contains("is not authorized to perform")),
-    }
+    let code = record.error_code.as_deref().unwrap_or_default();
+    let message = record.error_message.as_deref().unwrap_or_default();
+    code.starts_with("AccessDenied")
+        || code.ends_with("UnauthorizedOperation")
+        || message.contains("is not authorized to perform")
 }
 
 /// Whether a call failed because the key is disabled or pending deletion: told by the code, or by the message, since the
@@ -449,8 +458,14 @@ fn is_denied(record: &Record) -> bool {
 fn is_lost(record: &Record) -> bool {
     let code = record.error_code.as_deref().unwrap_or_default();
     let message = record.error_message.as_deref().unwrap_or_default();
-    let by_message = message.contains("is disabled") || message.contains("is pending deletion");
-    by_message || matches!(code, "Disabled" | "DisabledException" | "KMSDisabledException")
+    message.contains("is disabled")
+        || is_pending_deletion(message)
+        || matches!(code, "Disabled" | "DisabledException" | "KMSDisabledException")
+}
+
+/// Whether an error's message says that the key waits to be deleted, or to be deleted after its replicas.
+fn is_pending_deletion(message: &str) -> bool {
+    message.split_once("is pending").is_some_and(|(_, state)| state.contains("deletion"))
 }
 
 fn finding(kind: Kind, event: &Event, particulars: Vec<String>, now: OffsetDateTime) -> Finding {
@@ -461,6 +476,11 @@ fn finding(kind: Kind, event: &Event, particulars: Vec<String>, now: OffsetDateT
     Finding {
         detection,
         time,
+        happened: match (kind, record) {
+            // Which call it was is known by its name here.
+            (Kind::KeyLossDenied, Some(record)) => format!("{} denied", inert(&record.event_name, 64)),
+            _ => detection.happened.to_owned(),
+        },
         deadline: deadline(kind, record, time),
         actor: match (&event.signal, record) {
             (Signal::Native { .. }, _) => Actor::kms(),
@@ -495,16 +515,32 @@ fn subject(kind: Kind, event: &Event) -> Subject {
 /// Which key a signal is about, by the most reliable of the places that name one.
 fn key_arn(event: &Event) -> Option<KeyArn> {
     let first_key = |arns: &[String]| arns.iter().find_map(|arn| arn.parse::<KeyArn>().ok());
-    let from_response = || event.record()?.response.key_id.as_deref()?.parse().ok();
-    let from_resources = || first_key(&event.record()?.resources);
-    let from_request = || {
-        let given = given_key(event)?;
-        let region = event.record().and_then(|r| r.region.as_deref()).or(event.envelope.region.as_deref())?;
-        let account =
-            event.record().and_then(|r| r.recipient_account.as_deref()).or(event.envelope.account.as_deref())?;
-        given.parse().or_else(|_| KeyArn::new(region, account, &given)).ok()
+    let complete = |name: &str| {
+        let here = || KeyArn::new(region(event)?.as_str(), account(event)?, name).ok();
+        name.parse().ok().or_else(here)
     };
-    from_response().or_else(from_resources).or_else(from_request).or_else(|| first_key(&event.envelope.resources))
+    let from_response = || complete(event.record()?.response.key_id.as_deref()?);
+    let from_resources = || first_key(&event.record()?.resources);
+    let from_request = || complete(&given_key(event)?);
+    let from_envelope = || first_key(&event.envelope.resources);
+    // "… on resource: ARN with an explicit deny", "ARN is disabled."
+    let from_error = || {
+        let words = event.record()?.error_message.as_deref()?.split([' ', ',', ';']);
+        words.into_iter().find_map(|word| word.trim_end_matches('.').parse().ok())
+    };
+    from_response().or_else(from_resources).or_else(from_request).or_else(from_envelope).or_else(from_error)
+}
+
+/// The account whose trail told, or whose bus the event was on.
+fn account(event: &Event) -> Option<&str> {
+    let places = [event.record().and_then(|r| r.recipient_account.as_deref()), event.envelope.account.as_deref()];
+    places.into_iter().flatten().find(|id| is_account_id(id))
+}
+
+/// The Region that the call was made to, or whose bus the event was on.
+fn region(event: &Event) -> Option<Region> {
+    let places = [event.record().and_then(|r| r.region.as_deref()), event.envelope.region.as_deref()];
+    places.into_iter().flatten().find_map(|name| name.parse().ok())
 }
 
 /// The key as the signal's own words have it.
@@ -529,25 +565,38 @@ fn deadline(kind: Kind, record: Option<&Record>, time: OffsetDateTime) -> Deadli
             if let Some(date) = record.response.deletion_date {
                 return Deadline::At(date, Source::Record);
             }
-            let days = record.request.pending_window_days.filter(|days| (7..=30).contains(days));
-            let days = days.unwrap_or(DEFAULT_WAITING_PERIOD_DAYS);
-            Deadline::At(time + time::Duration::days(days), Source::Estimate)
+            let after = |days| time + time::Duration::days(days);
+            match waiting_period_days(record) {
+                Some(days) => Deadline::At(after(days), Source::Estimate),
+                None if record.request.given && !record.request.pending_window => {
+                    Deadline::At(after(DEFAULT_WAITING_PERIOD_DAYS), Source::Estimate)
+                }
+                None => Deadline::At(after(SHORTEST_WAITING_PERIOD_DAYS), Source::Shortest),
+            }
         }
         (Kind::KeyMaterialExpiring, Some(record)) => match record.request.valid_to {
             Some(at) => Deadline::At(at, Source::Record),
             None => Deadline::None,
         },
+        (Kind::LostKeyUsed, Some(record)) if record.error_message.as_deref().is_some_and(is_pending_deletion) => {
+            Deadline::Unknown
+        }
         (Kind::KeyMaterialDeleted | Kind::KeyMaterialExpired | Kind::KeyDeleted, _) => Deadline::Immediate,
         _ => Deadline::None,
     }
+}
+
+/// The waiting period in days: what KMS answered, else what was asked for.
+fn waiting_period_days(record: &Record) -> Option<i64> {
+    let told = [record.response.pending_window_days, record.request.pending_window_days];
+    told.into_iter().flatten().find(|days| (SHORTEST_WAITING_PERIOD_DAYS..=DEFAULT_WAITING_PERIOD_DAYS).contains(days))
 }
 
 fn origin(detection: &Detection, event: &Event, subject: &Subject) -> Origin {
     let record = event.record();
     let envelope = &event.envelope;
     let event_id = record.and_then(|r| r.event_id.clone());
-    let region = [record.and_then(|r| r.region.as_deref()), envelope.region.as_deref()];
-    let account = [record.and_then(|r| r.recipient_account.as_deref()), envelope.account.as_deref()];
+    let region = region(event);
     Origin {
         uid: uid(detection, event, subject),
         event_name: record
@@ -560,9 +609,10 @@ fn origin(detection: &Detection, event: &Event, subject: &Subject) -> Origin {
         shared_event_id: record.and_then(|r| r.shared_event_id.clone()),
         request_id: record.and_then(|r| r.request_id.clone()),
         error: record.filter(|r| r.failed).map(Record::error),
-        account: account.into_iter().flatten().find(|id| is_account_id(id)).map(str::to_owned),
-        region: region.into_iter().flatten().find_map(|name| name.parse::<Region>().ok()),
-        waiting_period_days: record.and_then(|r| r.request.pending_window_days),
+        account: account(event).map(str::to_owned),
+        region_given: record.and_then(|r| r.region.clone()).filter(|_| region.is_none()),
+        region,
+        waiting_period_days: record.and_then(waiting_period_days),
     }
 }
 
@@ -631,6 +681,43 @@ mod tests {
     }
 
     #[test]
+    fn refused_call_is_of_the_trails_account_whatever_key_it_named() {
+        let elsewhere = "arn:aws:kms:us-east-1:999999999999:key/abc";
+        let event = call("DisableKey", json!({"errorCode": "AccessDenied", "requestParameters": {"keyId": elsewhere}}));
+        let finding = detect(&event, ALL, NOW).unwrap();
+        assert_eq!(
+            (finding.account(), finding.region().map(Region::as_str)),
+            (Some("111122223333"), Some("eu-west-1"))
+        );
+    }
+
+    #[test]
+    fn key_is_read_out_of_the_error_where_nothing_else_names_it() {
+        let arn = "arn:aws:kms:eu-west-1:111122223333:key/0f1e2d3c";
+        let failed = |name: &str, code: &str, message: String| {
+            let fields = json!({"errorMessage": message, "errorCode": code, "requestParameters": null});
+            detect(&call(name, fields), ALL, NOW).unwrap().story()
+        };
+        assert_eq!(failed("Encrypt", "DisabledException", format!("{arn} is disabled.")), arn);
+        let denied = format!("User: x is not authorized to perform: y on resource: {arn} with an explicit deny");
+        assert_eq!(failed("ScheduleKeyDeletion", "AccessDenied", denied), arn);
+    }
+
+    #[test]
+    fn key_in_a_region_that_is_not_known_keeps_its_story() {
+        let story = |name: &str, id: &str| {
+            found(&call(name, json!({"awsRegion": "nz-north-1", "eventID": id}))).unwrap().story()
+        };
+        assert_eq!(story("ScheduleKeyDeletion", "e-1"), story("EnableKey", "e-2"));
+        assert_eq!(story("DisableKey", "e-3"), "111122223333/nz-north-1/0f1e2d3c");
+    }
+
+    #[test]
+    fn service_event_counts_whatever_type_the_record_gives_it() {
+        assert_eq!(found(&call("DeleteKey", json!({"eventType": null}))).unwrap().detection.id, "key-deleted");
+    }
+
+    #[test]
     fn another_services_call_of_the_same_name_is_silence() {
         assert!(found(&call("DisableKey", json!({"eventSource": "example.amazonaws.com"}))).is_none());
     }
@@ -649,6 +736,12 @@ mod tests {
             Deadline::At(NOW + time::Duration::days(7), Source::Estimate)
         );
         assert_eq!(deadline(json!({})), Deadline::At(NOW + time::Duration::days(30), Source::Estimate));
+        let response = json!({"responseElements": {"pendingWindowInDays": 7.0, "deletionDate": "??"}});
+        assert_eq!(deadline(response), Deadline::At(NOW + time::Duration::days(7), Source::Estimate));
+        assert_eq!(
+            deadline(json!({"requestParameters": null})),
+            Deadline::At(NOW + time::Duration::days(7), Source::Shortest)
+        );
         assert_eq!(
             deadline(json!({"responseElements": {"keyState": "PendingReplicaDeletion"}})),
             Deadline::AfterReplicas

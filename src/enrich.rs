@@ -30,18 +30,26 @@ pub async fn enrich(finding: &mut Finding, kms: &Client, budget: Duration) {
         Some(arn) => look_up(kms, arn, budget).await,
         None => KeyFacts::unknown(Why::NoKey),
     };
-    if finding.detection.kind == Kind::KeyDeletionScheduled {
-        finding.deadline = deadline(finding);
-    }
+    finding.deadline = deadline(finding);
 }
 
-/// The deadline of a deletion: KMS's own date is better than the record's, and only an estimate gives way to KMS's word
-/// that there is no date yet.
+/// The deadline after KMS was asked. Of a deletion its own date is better than the record's, and only a computed one gives
+/// way to its word that there is no date yet. Any other loss of a key that waits to be deleted takes over that deadline.
 fn deadline(finding: &Finding) -> Deadline {
     let awaits_replicas = finding.state() == Some("PendingReplicaDeletion");
-    match (finding.deadline, finding.facts.metadata.known().and_then(|metadata| metadata.deletion_date)) {
-        (Deadline::At(_, Source::Estimate), _) if awaits_replicas => Deadline::AfterReplicas,
-        (Deadline::At(..), Some(date)) if !awaits_replicas => Deadline::At(date, Source::Kms),
+    let date = finding.facts.metadata.known().and_then(|metadata| metadata.deletion_date).filter(|_| !awaits_replicas);
+    let of_deletion = finding.detection.kind == Kind::KeyDeletionScheduled;
+    match (finding.deadline, date) {
+        (Deadline::At(_, Source::Estimate | Source::Shortest), _) if of_deletion && awaits_replicas => {
+            Deadline::AfterReplicas
+        }
+        (Deadline::At(..), Some(date)) if of_deletion => Deadline::At(date, Source::Kms),
+        (Deadline::None | Deadline::Unknown, _) if !finding.detection.is_loss() || !finding.is_pending_deletion() => {
+            finding.deadline
+        }
+        (Deadline::None | Deadline::Unknown, _) if awaits_replicas => Deadline::AfterReplicas,
+        (Deadline::None | Deadline::Unknown, Some(date)) => Deadline::At(date, Source::Kms),
+        (Deadline::None, None) => Deadline::Unknown,
         (deadline, _) => deadline,
     }
 }
@@ -87,9 +95,14 @@ impl<E: ProvideErrorMetadata, R> From<SdkError<E, R>> for Why {
         };
         match service.code().unwrap_or("no code") {
             code if code.starts_with("AccessDenied") => {
-                // KMS names the kind of policy that is missing: "because no resource-based policy allows …".
-                let by_policy = service.message().is_some_and(|message| message.contains("resource-based policy"));
-                if by_policy { Self::DeniedByKeyPolicy } else { Self::Denied }
+                // KMS says which: "because no resource-based policy allows …", "with an explicit deny in a …".
+                match service.message().unwrap_or_default() {
+                    message if message.contains("no resource-based policy allows") => Self::DeniedByKeyPolicy,
+                    message if message.contains("explicit deny in a resource-based policy") => {
+                        Self::ForbiddenByKeyPolicy
+                    }
+                    _ => Self::Denied,
+                }
             }
             code if code.starts_with("Throttling") || code == "TooManyRequestsException" => Self::Throttled,
             "NotFoundException" => Self::NotFound,

@@ -2,7 +2,8 @@
 //!
 //! Everything outside the project's own words goes through here on its way into a Subject, the text alert, a reason or
 //! a title. The result is plain and reads the same everywhere: nothing in it is a line break, a control or invisible
-//! character, a bidirectional mark, a bracket that opens markup, or an address that a mail client would turn into a link.
+//! character, a bidirectional mark, a bracket that opens markup, or an address with a scheme or a `www.` that a mail client
+//! would turn into a link. (Some clients link a bare domain too; those can't be told from the names in ARNs and user ids.)
 
 use std::fmt::Write;
 
@@ -64,10 +65,14 @@ pub(crate) fn acts(c: char) -> bool {
     c.is_control()
         || (c.is_whitespace() && c != ' ')
         || matches!(c, '<' | '>' | '[' | ']' | '`' | '|')
+        || u32::from(c) & 0xFFFE == 0xFFFE
         || matches!(u32::from(c),
             0xAD | 0x34F | 0x61C | 0x115F..=0x1160 | 0x17B4..=0x17B5 | 0x180B..=0x180F | 0x200B..=0x200F
             | 0x202A..=0x202E | 0x2060..=0x206F | 0x3164 | 0xFE00..=0xFE0F | 0xFEFF | 0xFFA0 | 0xFFF0..=0xFFFB
-            | 0xE000..=0xF8FF | 0xE0000..=0x10FFFF)
+            | 0xE000..=0xF8FF | 0xE0000..=0x10FFFF
+            // Format characters of single scripts and of musical notation.
+            | 0x600..=0x605 | 0x6DD | 0x70F | 0x890..=0x891 | 0x8E2 | 0x110BD | 0x110CD | 0x13430..=0x1343F
+            | 0x1BCA0..=0x1BCA3 | 0x1D173..=0x1D17A)
 }
 
 #[cfg(test)]

@@ -171,8 +171,12 @@ pub struct Identity {
 /// `requestParameters`, as far as they matter for a key's life.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
+    /// Whether the record holds any; many refused calls' records don't.
+    pub given: bool,
     /// The key as the caller typed it: id, ARN or alias.
     pub key_id: Option<String>,
+    /// ScheduleKeyDeletion: whether a waiting period was asked for, readable or not.
+    pub pending_window: bool,
     /// ScheduleKeyDeletion: days.
     pub pending_window_days: Option<i64>,
     /// The custom key store.
@@ -200,6 +204,8 @@ pub struct Response {
     pub key_id: Option<String>,
     /// The key's state after the call.
     pub key_state: Option<String>,
+    /// ScheduleKeyDeletion: days.
+    pub pending_window_days: Option<i64>,
     /// When the key will be deleted; None if the text can't be read as a date.
     pub deletion_date: Option<OffsetDateTime>,
 }
@@ -207,7 +213,11 @@ pub struct Response {
 impl Event {
     /// Reads what the function was given. Whatever it is, it becomes an event of some kind.
     pub fn read(payload: &str) -> Self {
-        match serde_json::from_str::<Value>(payload) {
+        let value = serde_json::from_str::<Value>(payload).or_else(|error| {
+            // A producer that cuts text between the halves of a character leaves one behind, which JSON forbids.
+            without_lone_surrogates(payload).and_then(|mended| serde_json::from_str(&mended).ok()).ok_or(error)
+        });
+        match value {
             Ok(value) => Self::from_value(value),
             Err(error) => Self {
                 envelope: Envelope::default(),
@@ -262,6 +272,28 @@ impl Event {
     }
 }
 
+/// The JSON with every escaped half of a character replaced that its other half doesn't follow; None if there is none.
+fn without_lone_surrogates(json: &str) -> Option<String> {
+    let unit = |at: usize| u16::from_str_radix(json.get(at..at + 6)?.strip_prefix("\\u")?, 16).ok();
+    let (mut mended, mut copied, mut at) = (String::new(), 0, 0);
+    while let Some(found) = json.get(at..)?.find('\\') {
+        at += found;
+        match unit(at) {
+            Some(0xD800..=0xDBFF) if matches!(unit(at + 6), Some(0xDC00..=0xDFFF)) => at += 12,
+            Some(0xD800..=0xDFFF) => {
+                mended.push_str(json.get(copied..at)?);
+                mended.push_str("\\ufffd");
+                at += 6;
+                copied = at;
+            }
+            // The escaped character may be a backslash itself.
+            _ => at += 1 + json.get(at + 1..)?.chars().next().map_or(0, char::len_utf8),
+        }
+    }
+    mended.push_str(json.get(copied..)?);
+    (copied > 0).then_some(mended)
+}
+
 fn native(kind: Native, detail: Option<&Value>, envelope: &Envelope) -> Signal {
     if envelope.resources.is_empty() && !detail.is_some_and(Value::is_object) {
         return Signal::Unreadable("it names no key: its detail isn't an object, and its resources are empty".into());
@@ -273,8 +305,16 @@ fn cloudtrail(detail: &Value, envelope: &Envelope) -> Signal {
     if !detail.is_object() {
         return Signal::Unreadable(format!("its detail is {}, and a CloudTrail record is an object", kind(detail)));
     }
+    // Network activity repeats calls that have records of their own, and doesn't tell how they ended.
+    // <https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-events.html>
+    if let Some(category) = text(detail, "eventCategory").filter(|category| category != "Management") {
+        return Signal::Foreign(format!("not a management event: its category is {category:?}"));
+    }
     let (event_name, event_source) = match (text(detail, "eventName"), text(detail, "eventSource")) {
         (Some(name), Some(source)) => (name, source),
+        (_, Some(source)) if source != KMS_EVENT_SOURCE => {
+            return Signal::Foreign(format!("not an event of KMS: its eventSource is {source:?}"));
+        }
         (name, _) => {
             let field = if name.is_none() { "eventName" } else { "eventSource" };
             let held = detail.get(field).map_or("is missing".into(), |v| format!("is {}, and should be text", kind(v)));
@@ -313,7 +353,11 @@ fn record(detail: &Value, event_name: String, event_source: String) -> Record {
         failed: present("errorCode") || present("errorMessage"),
         identity: identity(&detail["userIdentity"]),
         request: Request {
-            key_id: text(request, "keyId").or_else(|| text(service, "keyId")).or_else(|| text(service, "keyArn")),
+            given: request.is_object(),
+            key_id: [(request, "keyId"), (request, "keyArn"), (service, "keyId"), (service, "keyArn")]
+                .into_iter()
+                .find_map(|(holder, field)| text(holder, field)),
+            pending_window: request.get("pendingWindowInDays").is_some_and(|days| !days.is_null()),
             pending_window_days: number(request, "pendingWindowInDays"),
             key_store_id: text(request, "customKeyStoreId"),
             parameters: request.as_object().into_iter().flatten().map(|(name, _)| name.clone()).take(16).collect(),
@@ -327,11 +371,11 @@ fn record(detail: &Value, event_name: String, event_source: String) -> Record {
         response: Response {
             key_id: text(response, "keyId"),
             key_state: text(response, "keyState"),
+            pending_window_days: number(response, "pendingWindowInDays"),
             deletion_date: instant(response, "deletionDate"),
         },
         resources: array(detail.get("resources")).filter_map(|r| text(r, "ARN").or_else(|| text(r, "arn"))).collect(),
-        key_store_name: text(&detail["additionalEventData"], "customKeyStoreName")
-            .or_else(|| text(request, "newCustomKeyStoreName")),
+        key_store_name: text(&detail["additionalEventData"], "customKeyStoreName"),
     }
 }
 
@@ -422,7 +466,7 @@ fn text(value: &Value, field: &str) -> Option<String> {
 fn number(value: &Value, field: &str) -> Option<i64> {
     match value.get(field)? {
         Value::String(text) => text.trim().parse().ok(),
-        other => other.as_i64(),
+        other => other.as_i64().or_else(|| other.as_f64().filter(|days| days.fract() == 0.0).map(|days| days as i64)),
     }
 }
 
@@ -511,6 +555,26 @@ mod tests {
         assert!(failed(r#","errorMessage":"no""#));
         assert!(!failed(r#","errorCode":null,"errorMessage":null"#));
         assert!(!failed(""));
+    }
+
+    #[test]
+    fn half_a_character_costs_no_event() {
+        for agent in [r"x\ud83d", r"\udd11x", r"\\\ud83d\u0041", r"\ud83d\ud83d\udd11"] {
+            let text =
+                format!(r#"{{"eventSource":"kms.amazonaws.com","eventName":"DisableKey","userAgent":"{agent}"}}"#);
+            let event = Event::read(&text);
+            assert_eq!(event.record().unwrap().event_name, "DisableKey");
+            assert!(event.record().unwrap().user_agent.as_deref().unwrap().contains('\u{fffd}'), "{agent}");
+        }
+        let whole = r#"{"eventSource":"kms.amazonaws.com","eventName":"DisableKey","userAgent":"\ud83d\udd11"}"#;
+        assert_eq!(Event::read(whole).record().unwrap().user_agent.as_deref(), Some("\u{1f511}"));
+    }
+
+    #[test]
+    fn another_services_record_is_foreign_even_without_a_name() {
+        assert!(matches!(Event::read(r#"{"eventSource":"s3.amazonaws.com"}"#).signal, Signal::Foreign(_)));
+        let network = r#"{"eventSource":"kms.amazonaws.com","eventName":"ScheduleKeyDeletion","eventCategory":"NetworkActivity"}"#;
+        assert!(matches!(Event::read(network).signal, Signal::Foreign(_)));
     }
 
     #[test]

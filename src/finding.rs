@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use crate::actor::Actor;
 use crate::detect::{Detection, Kind};
+use crate::escape::{inert, is_plain};
 use crate::key::{KeyArn, KeyFacts, Region};
 
 /// How bad it is, with OCSF's numbers.
@@ -100,6 +101,8 @@ impl Activity {
 pub struct Finding {
     /// The entry of the catalogue.
     pub detection: &'static Detection,
+    /// What happened, for the Subject: the catalogue's words, or those that fit this case better.
+    pub happened: String,
     /// What it is about.
     pub subject: Subject,
     /// When it happened.
@@ -127,10 +130,10 @@ impl Finding {
     }
 
     /// Where in the key's story it stands: the catalogue's, but material that is back doesn't end the story of a key that
-    /// waits to be deleted.
+    /// still can't be used.
     pub fn activity(&self) -> Activity {
         match self.detection.kind {
-            Kind::KeyMaterialRestored if self.is_pending_deletion() => Activity::Update,
+            Kind::KeyMaterialRestored if self.state().is_some_and(|state| state != "Enabled") => Activity::Update,
             _ => self.detection.activity,
         }
     }
@@ -153,26 +156,39 @@ impl Finding {
         }
     }
 
-    /// The account it happened in: the key's, else the one whose trail told.
+    /// The account it happened in: the key's, else the one whose trail told. Where a call was refused KMS hasn't confirmed
+    /// the key, so the trail's comes first.
     pub fn account(&self) -> Option<&str> {
-        self.key().map(KeyArn::account).or(self.origin.account.as_deref())
+        let (key, trail) = (self.key().map(KeyArn::account), self.origin.account.as_deref());
+        if self.detection.kind == Kind::KeyLossDenied { trail.or(key) } else { key.or(trail) }
     }
 
-    /// The Region it happened in: the key's, else the one the call was made to.
+    /// The Region it happened in, likewise.
     pub fn region(&self) -> Option<&Region> {
-        self.key().map(KeyArn::region).or(self.origin.region.as_ref())
+        let (key, trail) = (self.key().map(KeyArn::region), self.origin.region.as_ref());
+        if self.detection.kind == Kind::KeyLossDenied { trail.or(key) } else { key.or(trail) }
     }
 
     /// The story this finding belongs to: the same for everything about one key or key store.
     pub fn story(&self) -> String {
         let place = || {
-            let region = self.region().map_or("unknown-region", Region::as_str);
-            format!("{}/{region}", self.account().unwrap_or("unknown-account"))
+            let region = self
+                .region()
+                .map(|region| region.to_string())
+                .or_else(|| Some(inert(self.origin.region_given.as_deref()?, 64)));
+            format!(
+                "{}/{}",
+                self.account().unwrap_or("unknown-account"),
+                region.unwrap_or_else(|| "unknown-region".into())
+            )
         };
         match &self.subject {
             Subject::Key(arn) => arn.to_string(),
             Subject::KeyStore { id: Some(id), .. } => format!("{}/{id}", place()),
-            Subject::KeyStore { id: None, .. } | Subject::Unknown { .. } => format!("{}/{}", place(), self.origin.uid),
+            Subject::Unknown { given: Some(given) } if is_plain(given) => format!("{}/{given}", place()),
+            Subject::KeyStore { id: None, .. } | Subject::Unknown { .. } => {
+                format!("{}/{}", place(), self.origin.uid)
+            }
         }
     }
 }
@@ -203,6 +219,8 @@ pub enum Deadline {
     At(OffsetDateTime, Source),
     /// The waiting period begins when the last replica of the multi-Region key is gone; there is no date yet.
     AfterReplicas,
+    /// The key waits to be deleted, and the date isn't known.
+    Unknown,
     /// It has happened.
     Immediate,
     /// No clock is running.
@@ -218,6 +236,8 @@ pub enum Source {
     Record,
     /// Computed from the time of the call and the waiting period.
     Estimate,
+    /// Computed from the time of the call and the shortest waiting period, since the record doesn't tell which it is.
+    Shortest,
 }
 
 /// Where a finding comes from.
@@ -243,6 +263,8 @@ pub struct Origin {
     pub account: Option<String>,
     /// The Region the call was made to.
     pub region: Option<Region>,
+    /// What the record holds in the Region's place, if that is no Region.
+    pub region_given: Option<String>,
     /// The waiting period that was asked for, in days.
     pub waiting_period_days: Option<i64>,
 }

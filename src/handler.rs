@@ -86,16 +86,15 @@ impl Guard {
         };
         enrich(&mut finding, &self.kms, self.config.enrich_timeout.min(left().saturating_sub(PUBLISH_RESERVE))).await;
         finding.assessment = assess(&finding, &self.config.rules);
-        if finding.assessment.severity < self.config.rules.minimum_severity {
-            self.counts.finding(&finding, true);
+        let held_back = finding.assessment.severity < self.config.rules.minimum_severity;
+        // Before publishing: a topic that was deleted first mustn't silence the mass-event alarm too.
+        self.counts.finding(&finding, held_back);
+        if held_back {
             return Ok(finished(&finding, "below-minimum"));
         }
         let alert = Alert::of(&finding, now);
         match self.publisher.publish(&alert, left().saturating_sub(REPORT_RESERVE)).await {
-            Ok(()) => {
-                self.counts.finding(&finding, false);
-                Ok(finished(&finding, "published"))
-            }
+            Ok(()) => Ok(finished(&finding, "published")),
             Err(cause) => {
                 log_failure(&finding, &cause);
                 Err(cause)

@@ -203,8 +203,10 @@ pub enum Why {
     NoKey,
     /// The guard's role may not ask, by its own permissions.
     Denied,
-    /// The key policy lets nobody of the account ask: IAM permissions no longer count for this key.
+    /// No statement of the key policy lets the guard's account ask: IAM permissions don't count for this key.
     DeniedByKeyPolicy,
+    /// The key policy forbids the guard's role to ask.
+    ForbiddenByKeyPolicy,
     /// No answer within the budget.
     TimedOut,
     /// KMS was asked too often.

@@ -37,7 +37,7 @@ pub fn document(finding: &Finding, now: OffsetDateTime) -> Value {
     let record = &finding.raw;
     let room = most.saturating_sub(line(&document).len());
     let size = line(record).len();
-    if record.is_object() && size <= room {
+    if record.as_object().is_some_and(|fields| !fields.is_empty()) && size <= room {
         put(&mut document, "/evidences/0", "data", record.clone());
         return document;
     }
@@ -48,7 +48,9 @@ pub fn document(finding: &Finding, now: OffsetDateTime) -> Value {
         let shortened = format!("raw_data holds the first {end} of {} bytes of the record", raw.len());
         put(&mut document, "/unmapped", "shortened", shortened.into());
     }
-    put(&mut document, "", "raw_data", raw.get(..end).unwrap_or_default().into());
+    if let Some(raw) = raw.get(..end).filter(|raw| !raw.is_empty()) {
+        put(&mut document, "", "raw_data", raw.into());
+    }
     document
 }
 
@@ -306,7 +308,8 @@ fn user(finding: &Finding) -> Value {
     let (name, type_id, kind) = match &actor.who {
         Who::Root { .. } => (Some("root"), 2, "Admin"),
         Who::IamUser(user) | Who::IdentityCenter { user, .. } => (Some(user.as_str()), 1, "User"),
-        Who::WebIdentity { session, .. } | Who::Role { session, .. } => (Some(session.as_str()), 0, "Unknown"),
+        Who::WebIdentity { session, .. } => (Some(session.as_str()), 0, "Unknown"),
+        Who::Role { role, session } => (Some(session.as_deref().unwrap_or(role)), 0, "Unknown"),
         Who::Federated { name, .. } => (Some(name.as_str()), 1, "User"),
         Who::Service(service) => (Some(service.as_str()), 3, "System"),
         Who::Account(_) | Who::Unknown => (None, 0, "Unknown"),
@@ -329,7 +332,8 @@ fn user(finding: &Finding) -> Value {
 fn session(finding: &Finding) -> Value {
     let actor = &finding.actor;
     let uid = match &actor.who {
-        Who::WebIdentity { session, .. } | Who::Role { session, .. } => Some(session),
+        Who::WebIdentity { session, .. } => Some(session),
+        Who::Role { session, .. } => session.as_ref(),
         Who::IdentityCenter { user, .. } => Some(user),
         _ => None,
     };
@@ -360,10 +364,12 @@ fn deadline(deadline: Deadline) -> Value {
                 Source::Kms => "kms",
                 Source::Record => "record",
                 Source::Estimate => "estimate",
+                Source::Shortest => "shortest",
             };
             json!({"kind": "at", "time": milliseconds(at), "source": source})
         }
         Deadline::AfterReplicas => json!({"kind": "after-replicas"}),
+        Deadline::Unknown => json!({"kind": "unknown"}),
         Deadline::Immediate => json!({"kind": "immediate"}),
         Deadline::None => json!({"kind": "none"}),
     }

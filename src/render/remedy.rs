@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::detect::Kind;
 use crate::finding::{Finding, Subject};
-use crate::key::KeyArn;
+use crate::key::{KeyArn, Region};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,33 +40,50 @@ fn key_steps(finding: &Finding, arn: &KeyArn) -> Vec<Step> {
     let kms = |operation: &str| format!("aws kms {operation} --region {} --key-id {arn}", arn.region());
     let enable = |what: &str| run(what, kms("enable-key"));
     let cancel = || run("Cancel the deletion. The key stays disabled:", kms("cancel-key-deletion"));
+    let then_enable = || enable("Then enable it, so that it can be used again:");
     let pending = finding.is_pending_deletion();
     match finding.detection.kind {
-        Kind::KeyMaterialRestored if !pending => Vec::new(),
-        Kind::KeyDeletionScheduled | Kind::KeyMaterialRestored => {
-            vec![cancel(), enable("Then enable it, so that it can be used again:")]
-        }
-        Kind::KeyDisabled | Kind::KeyDeletionCancelled => vec![enable("Enable the key:")],
+        Kind::KeyDeletionScheduled => vec![cancel(), then_enable()],
+        Kind::KeyDisabled | Kind::KeyMaterialRestored if pending => vec![cancel(), then_enable()],
+        Kind::KeyMaterialRestored if finding.state() != Some("Disabled") => Vec::new(),
+        Kind::KeyDisabled | Kind::KeyDeletionCancelled | Kind::KeyMaterialRestored => vec![enable("Enable the key:")],
         Kind::LostKeyUsed if finding.state() == Some("Disabled") => vec![enable("Enable the key:")],
-        Kind::LostKeyUsed => vec![
-            run("If its deletion is scheduled, cancel that. The key stays disabled:", kms("cancel-key-deletion")),
-            enable("Then enable it, so that it can be used again:"),
-        ],
+        Kind::LostKeyUsed => {
+            vec![
+                run("If its deletion is scheduled, cancel that. The key stays disabled:", kms("cancel-key-deletion")),
+                then_enable(),
+            ]
+        }
         Kind::KeyMaterialDeleted | Kind::KeyMaterialExpired | Kind::KeyMaterialExpiring => {
-            let mut steps = if pending { vec![cancel()] } else { Vec::new() };
-            steps.extend(import(&kms));
+            let mut steps = import(&kms).to_vec();
+            if pending {
+                steps.insert(0, cancel());
+                steps.push(then_enable());
+            }
             steps
         }
         Kind::KeyPolicyLockout => {
-            let mut steps = if pending { vec![cancel()] } else { Vec::new() };
-            steps.push(run(
+            let show = run(
                 "See what the policy says now:",
                 kms("get-key-policy") + " --policy-name default --query Policy --output text",
-            ));
-            steps.push(run(
-                "Let the account in again. This replaces the whole policy, so add the other statements that are still needed:",
-                kms("put-key-policy") + &format!(" --policy-name default --policy '{}'", way_in(arn)),
-            ));
+            );
+            let mut steps = if pending { vec![cancel()] } else { Vec::new() };
+            steps.push(show);
+            // Only what surely locks the account out is worth replacing a policy for.
+            if finding.happened == finding.detection.happened {
+                steps.push(run(
+                    "Let the account in again. This replaces the whole policy, so add the other statements that are still needed:",
+                    kms("put-key-policy") + &format!(" --policy-name default --policy '{}'", way_in(arn)),
+                ));
+            } else {
+                steps.push(say(
+                    "If it locks the account out, put back the policy that was there before (put-key-policy).",
+                ));
+            }
+            if pending {
+                steps.push(run("If the cancellation was refused, cancel again now:", kms("cancel-key-deletion")));
+                steps.push(then_enable());
+            }
             steps
         }
         Kind::KeyDeleted => {
@@ -141,7 +158,8 @@ fn untrusted(finding: &Finding, thing: &str) -> Vec<Step> {
 }
 
 fn look_up(finding: &Finding) -> Vec<Step> {
-    let Some(region) = finding.region() else { return Vec::new() };
+    // CloudTrail has the event in the Region of the call, wherever the key is.
+    let Some(region) = finding.origin.region.as_ref() else { return Vec::new() };
     let lookup = |key: &str, value: &str| {
         format!(
             "aws cloudtrail lookup-events --region {region} --lookup-attributes AttributeKey={key},AttributeValue={value}"
@@ -171,19 +189,19 @@ pub fn if_refused(finding: &Finding) -> Option<&'static str> {
 
 /// Pages to open, each with what it is. Only for what was validated.
 pub fn links(finding: &Finding) -> Vec<(&'static str, String)> {
-    let Some(console) = finding.region().and_then(|region| Some((region, region.console()?))) else {
-        return vec![("AWS's guide", guide(finding.detection.kind).into())];
+    let page = |region: Option<&Region>, of: &dyn Fn(&Region) -> Option<String>| {
+        let region = region?;
+        Some(region.console()? + &of(region)?)
     };
-    let (region, console) = console;
-    let mut links = Vec::new();
-    if let Some(arn) = finding.key() {
-        links.push(("the key", format!("{console}/kms/home?region={region}#/kms/keys/{}", arn.id())));
-    }
-    if let Some(id) = trail_event(finding) {
-        links.push(("the event", format!("{console}/cloudtrailv2/home?region={region}#/events/{id}")));
-    }
-    links.push(("AWS's guide", guide(finding.detection.kind).into()));
-    links
+    let key = page(finding.key().map(KeyArn::region), &|region| {
+        Some(format!("/kms/home?region={region}#/kms/keys/{}", finding.key()?.id()))
+    });
+    let event = page(finding.origin.region.as_ref(), &|region| {
+        Some(format!("/cloudtrailv2/home?region={region}#/events/{}", trail_event(finding)?))
+    });
+    let guide = Some(guide(finding.detection.kind).to_owned());
+    let links = [("the key", key), ("the event", event), ("AWS's guide", guide)];
+    links.into_iter().filter_map(|(what, address)| Some((what, address?))).collect()
 }
 
 /// The page of AWS's documentation.

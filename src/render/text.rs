@@ -46,7 +46,7 @@ pub fn subject(finding: &Finding, now: OffsetDateTime) -> String {
     let region = finding.region().map_or("unknown Region", |region| region.as_str());
     let line = |name: &str| {
         let name = if name.is_empty() { String::new() } else { format!(" {name}") };
-        format!("[{severity}] {thing}{name} {}{left} ({account} {region})", finding.detection.happened)
+        format!("[{severity}] {thing}{name} {}{left} ({account} {region})", finding.happened)
     };
     let name = if thing == "KMS" { String::new() } else { display_name(finding) };
     let room = LONGEST_SUBJECT.saturating_sub(line("").len() + 1);
@@ -70,8 +70,11 @@ pub fn body(finding: &Finding, now: OffsetDateTime) -> String {
     for particular in &finding.particulars {
         out.item(particular);
     }
-    if finding.detection.activity != finding.activity() {
-        out.item("But the key is STILL PENDING DELETION.");
+    if let (true, Some(state)) = (finding.detection.activity != finding.activity(), finding.state()) {
+        out.item(&format!("But KMS says that the key is {}: it CAN'T BE USED yet.", name(state, 64)));
+    }
+    if let (Kind::KeyDeletionCancelled, Some("Enabled")) = (finding.detection.kind, finding.state()) {
+        out.item("KMS now says that it is Enabled: somebody was quicker than this alert.");
     }
     if let Some(error) = &finding.origin.error {
         out.item(&format!("The call failed with {}.", name(error, 400)));
@@ -167,6 +170,7 @@ fn deadline(finding: &Finding, now: OffsetDateTime) -> String {
                 Source::Kms => "KMS says so",
                 Source::Record => "the record says so",
                 Source::Estimate => "estimated from the time of the call and the waiting period",
+                Source::Shortest => "at the earliest: the record doesn't tell the waiting period, and 7 days is the shortest",
             };
             let left = time_left(finding.deadline, now).unwrap_or_default();
             let later = if finding.detection.kind == Kind::KeyDeletionScheduled { " KMS may delete up to a day later; don't count on it." } else { "" };
@@ -175,10 +179,13 @@ fn deadline(finding: &Finding, now: OffsetDateTime) -> String {
         Deadline::AfterReplicas => {
             "No date yet: the waiting period begins when the last replica of this multi-Region key is deleted. Until then it can be undone.".into()
         }
+        Deadline::Unknown => "The key is pending deletion; until when isn't known. Look it up at once (aws kms describe-key).".into(),
         Deadline::Immediate => "None: it has already happened.".into(),
         Deadline::None => match finding.detection.kind {
             Kind::KeyMaterialExpiring => "The record doesn't tell when the material expires.".into(),
             Kind::UnreadableSignal => "Unknown.".into(),
+            Kind::KeyLossDenied => "Nothing was lost: the call was refused.".into(),
+            Kind::KeyStoreDeleted => "No clock is running.".into(),
             _ => "No clock is running, but the harm lasts until it is undone.".into(),
         },
     }
@@ -217,6 +224,12 @@ fn subject_section(out: &mut Layout, finding: &Finding) {
                 ),
                 None => "Unknown: the event doesn't name it.".into(),
             });
+            if let Some(region) = &finding.origin.region_given {
+                out.item(&format!(
+                    "Nor is {} a Region that is known, so no ARN, command or link is built from it.",
+                    name(region, 64)
+                ));
+            }
         }
     }
 }
@@ -251,7 +264,9 @@ fn facts(out: &mut Layout, finding: &Finding) {
     for (reason, names) in unknown(finding) {
         out.field("Not known", &format!("{}: {reason}", names.join(", ")));
     }
-    if facts.gaps().iter().any(|(_, why)| *why == Some(&Why::DeniedByKeyPolicy)) {
+    // Of another account's key that is only to be expected, and one refusal beside an answer isn't everybody's.
+    let ours = finding.origin.account.as_deref() == finding.key().map(|arn| arn.account());
+    if ours && facts.metadata.why_unknown() == Some(&Why::DeniedByKeyPolicy) {
         out.item("THE KEY POLICY SHUTS THE ACCOUNT OUT: IAM permissions no longer count for this key.");
     }
 }
@@ -276,7 +291,10 @@ pub(crate) fn why_unknown(why: &Why) -> String {
         Why::NotAsked => "KMS wasn't asked".into(),
         Why::NoKey => "the event names no key to ask about".into(),
         Why::Denied => "KMS refused the guard's role (AccessDenied)".into(),
-        Why::DeniedByKeyPolicy => "KMS refused, because the key policy lets nobody of the account ask".into(),
+        Why::DeniedByKeyPolicy => {
+            "KMS refused, because no statement of the key policy lets the guard's account ask".into()
+        }
+        Why::ForbiddenByKeyPolicy => "KMS refused, because the key policy forbids it to the guard's role".into(),
         Why::TimedOut => "KMS didn't answer in time".into(),
         Why::Throttled => "KMS was asked too often (throttled)".into(),
         Why::NotFound => "KMS knows no such key (any more)".into(),
@@ -296,6 +314,9 @@ fn describe(out: &mut Layout, metadata: &KeyMetadata) {
         Some(other) => format!(", key material from {}", name(other, 64)),
     };
     out.field("State", &format!("{state} when asked{origin}"));
+    if let Some(date) = metadata.deletion_date {
+        out.field("Deletion", &clock(date));
+    }
     if let Some(store) = &metadata.custom_key_store_id {
         out.field("Key store", &name(store, 64));
     }
@@ -407,7 +428,9 @@ pub(crate) fn person(actor: &Actor) -> String {
         Who::Root { assumed: true } => "The account's root, taken over by centralized root access".into(),
         Who::IamUser(user) => format!("IAM user {}", name(user, 128)),
         Who::IdentityCenter { permission_set, user } => {
-            format!("{}, through IAM Identity Center (permission set {})", name(user, 256), name(permission_set, 128))
+            let set =
+                permission_set.as_deref().map_or(String::new(), |set| format!(" (permission set {})", name(set, 128)));
+            format!("{}, through IAM Identity Center{set}", name(user, 256))
         }
         Who::WebIdentity { provider, role, session, subject } => {
             let caller = match subject {
@@ -422,7 +445,11 @@ pub(crate) fn person(actor: &Actor) -> String {
             };
             format!("{caller}, in role {}, session {}", name(role, 128), name(session, 128))
         }
-        Who::Role { role, session } => format!("Role {}, session {}", name(role, 128), name(session, 128)),
+        Who::Role { role, session } => {
+            let session =
+                session.as_deref().map_or(String::new(), |session| format!(", session {}", name(session, 128)));
+            format!("Role {}{session}", name(role, 128))
+        }
         Who::Federated { kind, name: who } => format!("{} {}", name(kind, 64), name(who, 256)),
         Who::Service(service) if service == "AWS Internal" || service == "kms.amazonaws.com" => "AWS KMS itself".into(),
         Who::Service(service) => format!("The AWS service {}", name(service, 256)),
@@ -430,12 +457,8 @@ pub(crate) fn person(actor: &Actor) -> String {
         Who::Unknown => "Unknown: the record doesn't say".into(),
     };
     let far = if actor.cross_account { ", OF ANOTHER ACCOUNT" } else { "" };
-    let by_machine = match actor.tool {
-        Tool::Terraform | Tool::OpenTofu | Tool::Pulumi | Tool::CloudFormation | Tool::Cdk => {
-            format!(", with {}", actor.tool.name())
-        }
-        _ => String::new(),
-    };
+    // Only what AWS vouches for belongs beside the name; other tools are told by a user agent that anybody can choose.
+    let by_machine = if actor.tool == Tool::CloudFormation { ", with CloudFormation" } else { "" };
     format!("{who}{far}{by_machine}")
 }
 
