@@ -58,19 +58,24 @@ async fn look_up(kms: &Client, arn: &KeyArn, budget: Duration) -> KeyFacts {
     let until = Instant::now() + budget;
     let arn = arn.to_string();
     let (metadata, aliases, tags, last_usage, grants) = tokio::join!(
-        within(until, async { Ok(metadata(kms.describe_key().key_id(&arn).send().await?.key_metadata)) }),
+        within(until, async { told(kms.describe_key().key_id(&arn).send().await?.key_metadata).map(metadata) }),
         within(until, async {
-            let listed = kms.list_aliases().key_id(&arn).send().await?;
-            Ok(listed.aliases.unwrap_or_default().into_iter().filter_map(|alias| alias.alias_name).collect())
+            let aliases = told(kms.list_aliases().key_id(&arn).send().await?.aliases)?;
+            Ok(aliases.into_iter().filter_map(|alias| alias.alias_name).collect())
         }),
         within(until, async {
-            let listed = kms.list_resource_tags().key_id(&arn).send().await?;
-            Ok(listed.tags.unwrap_or_default().into_iter().map(|tag| (tag.tag_key, tag.tag_value)).collect())
+            let tags = told(kms.list_resource_tags().key_id(&arn).send().await?.tags)?;
+            Ok(tags.into_iter().map(|tag| (tag.tag_key, tag.tag_value)).collect())
         }),
         within(until, last_usage(kms, &arn)),
         grants(kms, &arn, until),
     );
     KeyFacts { metadata, aliases, tags, last_usage, grants }
+}
+
+/// What KMS always tells in an answer; one without it is no answer, and not an empty list.
+fn told<T>(part: Option<T>) -> Result<T, Why> {
+    part.ok_or_else(|| Why::Failed("KMS's answer is empty".into()))
 }
 
 /// Waits for one answer, and not longer.
@@ -114,8 +119,7 @@ impl<E: ProvideErrorMetadata, R> From<SdkError<E, R>> for Why {
     }
 }
 
-fn metadata(described: Option<Described>) -> KeyMetadata {
-    let Some(key) = described else { return KeyMetadata::default() };
+fn metadata(key: Described) -> KeyMetadata {
     KeyMetadata {
         state: key.key_state.map(|state| state.as_str().to_owned()),
         origin: key.origin.map(|origin| origin.as_str().to_owned()),
@@ -158,10 +162,14 @@ async fn grants(kms: &Client, arn: &str, until: Instant) -> Fact<Grants> {
     let mut marker = None;
     for page in 0..GRANT_PAGES {
         let request = kms.list_grants().key_id(arn).limit(GRANTS_A_PAGE).set_marker(marker.take());
-        match within(until, async { Ok(request.send().await?) }).await {
-            Fact::Known(answer) => {
-                read.extend(answer.grants.unwrap_or_default());
-                marker = answer.next_marker.filter(|_| answer.truncated);
+        let page_of_grants = async {
+            let answer = request.send().await?;
+            Ok((told(answer.grants)?, answer.next_marker.filter(|_| answer.truncated)))
+        };
+        match within(until, page_of_grants).await {
+            Fact::Known((grants, next)) => {
+                read.extend(grants);
+                marker = next;
                 if marker.is_none() {
                     return Fact::Known(summary(&read, false));
                 }

@@ -2,21 +2,21 @@
 
 use tracing::error;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 use crate::error::Error;
 
-/// Starts logging, at the level of `AWS_LAMBDA_LOG_LEVEL` (INFO if unset).
+/// Starts logging, at the level of `AWS_LAMBDA_LOG_LEVEL` (INFO if unset). What the libraries say below WARN never shows:
+/// the SDK would log requests and answers whole, credentials among them.
 pub fn init() {
     let level =
         std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_span_list(false)
-        .with_target(false)
-        .with_max_level(level)
-        .init();
+    let targets =
+        Targets::new().with_target(env!("CARGO_CRATE_NAME"), level).with_default(level.min(LevelFilter::WARN));
+    let lines =
+        tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
+    tracing_subscriber::registry().with(lines.with_target(false).with_filter(targets)).init();
 }
 
 /// Says why the function doesn't start.

@@ -3,18 +3,34 @@
 // The nested futures of the SDK clients are deeper than the compiler looks by default.
 #![recursion_limit = "256"]
 
+use std::process::ExitCode;
+
 use kms_key_guard::config::Config;
 use kms_key_guard::count::Counts;
+use kms_key_guard::error::Error;
 use kms_key_guard::handler::Guard;
 use kms_key_guard::{aws, log};
-use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use lambda_runtime::{LambdaEvent, run, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+async fn main() -> ExitCode {
     log::init();
-    let config = Config::read(|name| std::env::var(name).ok()).inspect_err(log::start_failed)?;
-    let counts = Counts::start(config.function_name.clone()).inspect_err(log::start_failed)?;
+    match guard().await {
+        Ok(guard) => {
+            let guard = &guard;
+            let ended = run(service_fn(move |event: LambdaEvent<_>| async move { guard.handle(event).await })).await;
+            ended.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            log::start_failed(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn guard() -> Result<Guard, Error> {
+    let config = Config::read(|name| std::env::var(name).ok())?;
+    let counts = Counts::start(config.function_name.clone())?;
     let sdk = aws::config().await;
-    let guard = &Guard::new(config, aws::kms(&sdk), aws::sns(&sdk), counts);
-    run(service_fn(move |event: LambdaEvent<_>| async move { guard.handle(event).await })).await
+    Ok(Guard::new(config, aws::kms(&sdk), aws::sns(&sdk), counts))
 }
