@@ -11,7 +11,7 @@ use crate::escape::inert;
 use crate::event::{Event, KMS_EVENT_SOURCE, Native, Record, Signal};
 use crate::finding::{Activity, Assessment, Deadline, Finding, Origin, Severity, Source, Subject};
 use crate::key::{KeyArn, KeyFacts, Region, Why, is_account_id};
-use crate::policy;
+use crate::policy::{self, Lockout};
 
 /// What a detection is for in code; each has one [`Detection`] in the [`CATALOGUE`].
 #[allow(missing_docs, reason = "the catalogue says what each means")]
@@ -202,7 +202,7 @@ pub static CATALOGUE: [Detection; 17] = [
         by_default: true,
         severity: Severity::High,
         activity: Activity::Create,
-        title: "Key policy of a KMS key locks its account out",
+        title: "Key policy of a KMS key may lock its account out",
         happened: "locks its account out",
         meaning: "The account's administrators may be unable to manage the key, or to cancel its deletion.",
         way_back: "As long as somebody may call PutKeyPolicy: put back a policy that lets the account in. Else AWS Support.",
@@ -349,34 +349,43 @@ const DEFAULT_WAITING_PERIOD_DAYS: i64 = 30;
 
 /// Decides what a signal is. None is silence. `now` stands in for a time that the signal doesn't tell.
 pub fn detect(event: &Event, opt_ins: OptIns, now: OffsetDateTime) -> Option<Finding> {
-    let mut particulars = Vec::new();
+    let mut case = Case::default();
     let kind = match &event.signal {
         Signal::ApiCall(record) | Signal::ServiceEvent(record) if record.event_source != KMS_EVENT_SOURCE => {
             return None;
         }
-        Signal::ApiCall(record) if record.failed => failed_call(record, event, opt_ins, &mut particulars)?,
+        Signal::ApiCall(record) if record.failed => failed_call(record, event, opt_ins, &mut case)?,
         Signal::ServiceEvent(record) if record.failed => return None,
-        Signal::ApiCall(record) | Signal::ServiceEvent(record) => done(record, event, &mut particulars)?,
+        Signal::ApiCall(record) | Signal::ServiceEvent(record) => done(record, event, &mut case)?,
         Signal::Native { kind: Native::KeyDeletion, .. } => Kind::KeyDeleted,
         Signal::Native { kind: Native::MaterialExpiration, .. } => Kind::KeyMaterialExpired,
         Signal::Unreadable(why) => {
-            particulars.push(format!("Why: {}.", inert(why, 300)));
+            case.particulars.push(format!("Why: {}.", inert(why, 300)));
             Kind::UnreadableSignal
         }
         Signal::Foreign(_) => return None,
     };
-    Some(finding(kind, event, particulars, now))
+    Some(finding(kind, event, case, now))
+}
+
+/// What is particular about a case.
+#[derive(Default)]
+struct Case {
+    /// Sentences; caller-chosen parts are already inert.
+    particulars: Vec<String>,
+    /// What happened, where the catalogue's words don't fit.
+    happened: Option<String>,
 }
 
 /// What a record means if what it tells of was done. Which of CloudTrail's event types it is doesn't matter: no API call
 /// has the name of a service event, or the other way round.
-fn done(record: &Record, event: &Event, particulars: &mut Vec<String>) -> Option<Kind> {
+fn done(record: &Record, event: &Event, case: &mut Case) -> Option<Kind> {
     Some(match record.event_name.as_str() {
         "ScheduleKeyDeletion" => Kind::KeyDeletionScheduled,
         "DisableKey" => Kind::KeyDisabled,
         "DeleteImportedKeyMaterial" => {
             if let Some(id) = &record.request.key_material_id {
-                particulars.push(format!("Only this key material was deleted: {}.", inert(id, 128)));
+                case.particulars.push(format!("Only this key material was deleted: {}.", inert(id, 128)));
             }
             Kind::KeyMaterialDeleted
         }
@@ -385,12 +394,12 @@ fn done(record: &Record, event: &Event, particulars: &mut Vec<String>) -> Option
             let changed = record.request.parameters.iter().filter(|name| *name != "customKeyStoreId");
             let changed: Vec<_> = changed.map(|name| inert(name, 64)).collect();
             if !changed.is_empty() {
-                particulars.push(format!("The call set: {}.", changed.join(", ")));
+                case.particulars.push(format!("The call set: {}.", changed.join(", ")));
             }
             if !changed.is_empty()
                 && changed.iter().all(|name| matches!(name.as_str(), "newCustomKeyStoreName" | "keyStorePassword"))
             {
-                particulars
+                case.particulars
                     .push("That is its name or its password: it points to the same cluster or proxy as before.".into());
             }
             Kind::KeyStoreChanged
@@ -405,12 +414,17 @@ fn done(record: &Record, event: &Event, particulars: &mut Vec<String>) -> Option
             let arn = key.as_ref().map(KeyArn::to_string);
             let lockout = policy::lockout(record.request.policy.as_deref(), account, arn.as_deref());
             if record.request.bypass_lockout_check {
-                particulars
+                case.particulars
                     .push("The caller switched the policy lockout check off (bypassPolicyLockoutSafetyCheck).".into());
             } else {
                 lockout.as_ref()?;
             }
-            particulars.extend(lockout);
+            case.happened = match &lockout {
+                Some(Lockout::Proved(_)) => None,
+                Some(Lockout::Unclear(_)) => Some("may lock its account out".into()),
+                None => Some("had its policy set with the lockout check off".into()),
+            };
+            case.particulars.extend(lockout.map(|lockout| lockout.sentence().to_owned()));
             Kind::KeyPolicyLockout
         }
         "ImportKeyMaterial" => return imported(record),
@@ -431,13 +445,15 @@ fn imported(record: &Record) -> Option<Kind> {
     (request.import_type.as_deref() != Some("NEW_KEY_MATERIAL")).then_some(Kind::KeyMaterialRestored)
 }
 
-fn failed_call(record: &Record, event: &Event, opt_ins: OptIns, particulars: &mut Vec<String>) -> Option<Kind> {
+fn failed_call(record: &Record, event: &Event, opt_ins: OptIns, case: &mut Case) -> Option<Kind> {
     if opt_ins.denied_attempts && is_denied(record) {
         // Only what would have been a danger is an attempt at one: a harmless policy that was refused isn't.
-        done(record, event, &mut Vec::new()).filter(|kind| kind.detection().is_danger())?;
+        done(record, event, &mut Case::default()).filter(|kind| kind.detection().is_danger())?;
         if !record.request.given {
-            particulars.push("The record doesn't hold what the call asked for.".into());
+            case.particulars.push("The record doesn't hold what the call asked for.".into());
         }
+        // Which call it was is known by its name here.
+        case.happened = Some(format!("{} denied", record.event_name));
         return Some(Kind::KeyLossDenied);
     }
     let lost = opt_ins.lost_key_use && CRYPTOGRAPHIC_CALLS.contains(&record.event_name.as_str()) && is_lost(record);
@@ -468,7 +484,7 @@ fn is_pending_deletion(message: &str) -> bool {
     message.split_once("is pending").is_some_and(|(_, state)| state.contains("deletion"))
 }
 
-fn finding(kind: Kind, event: &Event, particulars: Vec<String>, now: OffsetDateTime) -> Finding {
+fn finding(kind: Kind, event: &Event, case: Case, now: OffsetDateTime) -> Finding {
     let detection = kind.detection();
     let record = event.record();
     let subject = subject(kind, event);
@@ -476,11 +492,7 @@ fn finding(kind: Kind, event: &Event, particulars: Vec<String>, now: OffsetDateT
     Finding {
         detection,
         time,
-        happened: match (kind, record) {
-            // Which call it was is known by its name here.
-            (Kind::KeyLossDenied, Some(record)) => format!("{} denied", inert(&record.event_name, 64)),
-            _ => detection.happened.to_owned(),
-        },
+        happened: case.happened.unwrap_or_else(|| detection.happened.to_owned()),
         deadline: deadline(kind, record, time),
         actor: match (&event.signal, record) {
             (Signal::Native { .. }, _) => Actor::kms(),
@@ -489,7 +501,7 @@ fn finding(kind: Kind, event: &Event, particulars: Vec<String>, now: OffsetDateT
         },
         origin: origin(detection, event, &subject),
         subject,
-        particulars,
+        particulars: case.particulars,
         facts: KeyFacts::unknown(Why::NotAsked),
         assessment: Assessment { severity: detection.severity, reasons: Vec::new() },
         raw: event.raw.clone(),
