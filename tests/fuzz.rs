@@ -105,7 +105,7 @@ fn escaped(value: &Value, every: usize, count: &mut usize) -> String {
     let text = |text: &str, count: &mut usize| {
         let characters = text.chars().map(|character| {
             *count += 1;
-            if every > 0 && *count % every == 0 {
+            if every > 0 && count.is_multiple_of(every) {
                 character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04X}")).collect()
             } else {
                 let quoted = json!(character.to_string()).to_string();
