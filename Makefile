@@ -19,7 +19,7 @@ export ZIG_GLOBAL_CACHE_DIR := $(CURDIR)/.local/cache/zig
 # What SAM and the linters need to know of AWS: a Region, and no account.
 OFFLINE := AWS_DEFAULT_REGION=eu-west-1 AWS_EC2_METADATA_DISABLED=true
 
-.PHONY: help demo local test check build deploy lint fmt clean tools
+.PHONY: help demo local test bench check build deploy lint fmt clean tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ local: tools $(VENV)/ready ## leave the local AWS running, with the guard deploy
 test: tools $(VENV)/ready ## run everything: Rust, template, OCSF, end to end on the local AWS
 	cargo test --all-features
 	$(VENV)/bin/python -m pytest tests
+
+bench: tools ## measure starts, events, sizes and replay beside their peers, into bench/results.md (QUICK=1: a short run)
+	@$(PYTHON) bench/bench.py
 
 check: ## the quick inner loop: format, lints, Rust tests
 	cargo fmt --check
