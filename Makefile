@@ -20,7 +20,7 @@ export ZIG_GLOBAL_CACHE_DIR := $(CURDIR)/.local/cache/zig
 # What SAM and the linters need to know of AWS: a Region, and no account.
 OFFLINE := AWS_DEFAULT_REGION=eu-west-1 AWS_EC2_METADATA_DISABLED=true
 
-.PHONY: help demo local test check faults load fuzz build deploy lint fmt clean tools
+.PHONY: help demo local test check faults load fuzz bench build deploy lint fmt clean tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,7 @@ local: tools $(VENV)/ready ## leave the local AWS running, with the guard deploy
 
 test: tools $(VENV)/ready ## run everything: Rust, template, OCSF, end to end on the local AWS
 	cargo test --all-features
+	cargo build --release --bin alert
 	$(VENV)/bin/python -m pytest tests
 
 faults: tools $(VENV)/ready ## the release binary under every fault of SNS and KMS; prints the matrix
@@ -45,6 +46,9 @@ load: tools $(VENV)/ready ## 10,000 mixed signals through the release binary, ev
 
 fuzz: tools ## 1,000,000 inputs that no one would send
 	FUZZ_CASES=250000 cargo test --profile fuzz --test fuzz -- --nocapture
+
+bench: tools ## measure starts, events, sizes and replay beside their peers, into bench/results.md (QUICK=1: a short run)
+	@$(PYTHON) bench/bench.py
 
 check: ## the quick inner loop: format, lints, Rust tests
 	cargo fmt --check

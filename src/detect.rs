@@ -347,6 +347,12 @@ pub const SHORTEST_WAITING_PERIOD_DAYS: i64 = 7;
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_ScheduleKeyDeletion.html>
 const DEFAULT_WAITING_PERIOD_DAYS: i64 = 30;
 
+/// Whether a call of this name surely is silence, whatever else its record says and whatever is opted in to; told apart
+/// so that the bulk of CloudTrail needn't be read. `failed` also if that is in doubt.
+pub fn is_silence(event_source: &str, event_name: &str, failed: bool) -> bool {
+    event_source != KMS_EVENT_SOURCE || (!failed && CRYPTOGRAPHIC_CALLS.contains(&event_name))
+}
+
 /// Decides what a signal is. None is silence. `now` stands in for a time that the signal doesn't tell.
 pub fn detect(event: &Event, opt_ins: OptIns, now: OffsetDateTime) -> Option<Finding> {
     let mut case = Case::default();

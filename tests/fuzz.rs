@@ -99,6 +99,40 @@ fn mutated() -> impl Strategy<Value = Value> {
     })
 }
 
+/// JSON in which every so many characters of a name or a text are written as escapes.
+#[cfg(feature = "cli")]
+fn escaped(value: &Value, every: usize, count: &mut usize) -> String {
+    let text = |text: &str, count: &mut usize| {
+        let characters = text.chars().map(|character| {
+            *count += 1;
+            if every > 0 && count.is_multiple_of(every) {
+                character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04X}")).collect()
+            } else {
+                let quoted = json!(character.to_string()).to_string();
+                quoted[1..quoted.len() - 1].to_owned()
+            }
+        });
+        format!("\"{}\"", characters.collect::<String>())
+    };
+    match value {
+        Value::String(string) => text(string, count),
+        Value::Array(list) => {
+            let parts: Vec<_> = list.iter().map(|value| escaped(value, every, count)).collect();
+            format!("[{}]", parts.join(","))
+        }
+        Value::Object(map) => {
+            let parts: Vec<_> = map
+                .iter()
+                .map(|(name, value)| {
+                    format!("{}: {}", escaped(&json!(name), every, count), escaped(value, every, count))
+                })
+                .collect();
+            format!("{{{}}}", parts.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -162,5 +196,56 @@ fn huge_numbers_and_dates_do_no_harm() {
         let mut record = json!({"eventSource": "kms.amazonaws.com", "eventName": "ScheduleKeyDeletion", "eventTime": "2026-11-21T03:12:44Z"});
         record[field] = value;
         assert!(goes_through(&record.to_string()), "{record}");
+    }
+}
+
+/// What replay says of a file, and what the same events give one by one.
+#[cfg(feature = "cli")]
+mod replay {
+    use super::*;
+    use kms_key_guard::replay::{Found, Input, read_all};
+
+    fn judge(event: Event) -> Option<String> {
+        let now = datetime!(2026-11-21 03:12:44 UTC);
+        Some(Alert::of(&detect(&event, ALL, now)?, now).ocsf)
+    }
+
+    fn replayed(text: &str) -> (Vec<String>, u64, Vec<String>) {
+        let path = std::env::temp_dir().join(format!("keyguard-fuzz-{}.json", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        let (mut findings, mut silent, mut problems) = (Vec::new(), 0, Vec::new());
+        let Ok(()) = read_all(vec![Ok(Input::File(path))], judge, |found| {
+            match found {
+                Found::Event(finding) => findings.push(finding),
+                Found::Problem(problem) => problems.push(problem.problem),
+                Found::End { silent: count } => silent += count,
+            }
+            Ok::<_, std::convert::Infallible>(())
+        });
+        (findings, silent, problems)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_glance_hides_no_finding(
+            events in prop::collection::vec(mutated(), 1..6),
+            every in 0_usize..12,
+            list in prop::sample::select(vec![["{\"Records\":[", ",", "]}"], [" [", " , ", "]\n"], ["", "\n", ""]]),
+        ) {
+            let written: Vec<_> = events.iter().map(|event| escaped(event, every, &mut 0)).collect();
+            let [before, between, after] = list;
+            let (findings, silent, problems) = replayed(&format!("{before}{}{after}", written.join(between)));
+            // Nothing of these is mutated away; the one by one is the full parse.
+            let one_by_one: Vec<_> = written.iter().filter_map(|text| judge(Event::read(text))).collect();
+            let is_none = |event: &&Value| ["eventSource", "eventName", "source", "detail"].iter().all(|field| event.get(field).is_none());
+            let none: Vec<_> = events.iter().filter(is_none).collect();
+            prop_assert_eq!(problems.len(), none.len(), "{:?}", problems);
+            prop_assert_eq!(findings.len() + silent as usize + none.len(), events.len());
+            if none.is_empty() {
+                prop_assert_eq!(findings, one_by_one);
+            }
+        }
     }
 }

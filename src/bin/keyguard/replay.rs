@@ -10,13 +10,14 @@ use aws_config::SdkConfig;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use kms_key_guard::assess::assess;
+use kms_key_guard::aws;
 use kms_key_guard::config::Rules;
 use kms_key_guard::detect::{OptIns, detect};
 use kms_key_guard::enrich::enrich;
 use kms_key_guard::event::Event;
 use kms_key_guard::finding::{Finding, Severity};
 use kms_key_guard::render::{Alert, text};
-use kms_key_guard::{aws, replay};
+use kms_key_guard::replay::{self, Found};
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 
@@ -114,21 +115,25 @@ impl<'a> Session<'a> {
         let inputs = replay::inputs(&self.options.paths);
         let progress = progress(inputs.len());
         let mut broken = false;
-        for input in inputs {
-            let mut failed = None;
-            let problems = match input {
-                Ok(input) => replay::read(&input, |event| {
-                    failed = failed.take().or(self.event(event, &mut out).err());
-                }),
-                Err(problem) => vec![problem],
-            };
-            if let Some(error) = failed {
-                return Err(error);
-            }
-            broken |= !problems.is_empty();
-            progress.suspend(|| problems.iter().for_each(|problem| eprintln!("keyguard: {problem}")));
-            progress.inc(1);
-        }
+        let opt_ins = self.rules.opt_ins;
+        replay::read_all(
+            inputs,
+            |event| judge(&event, opt_ins),
+            |found| {
+                match found {
+                    Found::Event((finding, now)) => self.finding(finding, now, &mut out)?,
+                    Found::Problem(problem) => {
+                        broken = true;
+                        progress.suspend(|| eprintln!("keyguard: {problem}"));
+                    }
+                    Found::End { silent } => {
+                        self.events += silent;
+                        progress.inc(1);
+                    }
+                }
+                Ok::<_, io::Error>(())
+            },
+        )?;
         out.flush()?;
         progress.finish_and_clear();
         let s = |count| if count == 1 { "" } else { "s" };
@@ -137,15 +142,8 @@ impl<'a> Session<'a> {
         Ok(ExitCode::from(if broken { 2 } else { u8::from(fails) }))
     }
 
-    fn event(&mut self, event: Event, out: &mut impl Write) -> io::Result<()> {
+    fn finding(&mut self, mut finding: Finding, now: OffsetDateTime, out: &mut impl Write) -> io::Result<()> {
         self.events += 1;
-        // The guard would have spoken seconds after the event; it counts from there.
-        let now = event
-            .record()
-            .and_then(|record| record.event_time)
-            .or(event.envelope.time)
-            .unwrap_or_else(OffsetDateTime::now_utc);
-        let Some(mut finding) = detect(&event, self.rules.opt_ins, now) else { return Ok(()) };
         self.look_up(&mut finding);
         finding.assessment = assess(&finding, &self.rules);
         let severity = finding.assessment.severity;
@@ -172,6 +170,13 @@ impl<'a> Session<'a> {
             runtime.block_on(enrich(finding, &client, BUDGET));
         }
     }
+}
+
+/// What the guard would have said, seconds after the event: it counts from there.
+fn judge(event: &Event, opt_ins: OptIns) -> Option<(Finding, OffsetDateTime)> {
+    let record_time = event.record().and_then(|record| record.event_time);
+    let now = record_time.or(event.envelope.time).unwrap_or_else(OffsetDateTime::now_utc);
+    Some((detect(event, opt_ins, now)?, now))
 }
 
 fn progress(inputs: usize) -> ProgressBar {

@@ -1,0 +1,376 @@
+"""Builds and measures everything in one go: `make bench` (QUICK=1 for fewer rounds and a small archive).
+
+    function   cold start, warm event, peak memory and size of the release `alert`, beside a function on the same runtime
+               that only answers (bare/), and beside the job as people deploy it today (peers/handler.py, boto3)
+    core       record bytes to rendered alert, beside a plain parse of the same bytes (core/)
+    replay     a made-up archive (archive.py) through `keyguard replay`, zcat, zcat and jq, and a Python/orjson loop
+
+The rounds are interleaved, so that whatever else the machine does hits all alike; the figures are medians with the
+quartiles. A time is never asserted. It fails if a peer's count is another or its version isn't the pinned one.
+"""
+
+import asyncio
+import io
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
+
+import archive  # noqa: E402
+from local import rig  # noqa: E402
+
+WORK = ROOT / ".local" / "bench"
+VENV = WORK / "venv"
+ALERT = ROOT / "target" / "release" / "alert"
+KEYGUARD = ROOT / "target" / "release" / "keyguard"
+BARE = ROOT / "bench" / "bare"
+CORE = ROOT / "bench" / "core"
+EVENT = ROOT / "events" / "deletion-scheduled.json"
+
+QUICK = bool(os.environ.get("QUICK"))
+STARTS, WARM_EVENTS, REPLAYS, MEGABYTES = (4, 30, 1, 60) if QUICK else (25, 200, 5, 400)
+SEED = 2026
+
+PINNED = {"jq --version": "jq-1.6", "zcat --version": "zcat (gzip) 1.12"}
+"""The peers that come with the system; those in Python are pinned in requirements.txt."""
+
+JQ = f"""[.Records[] | select(.eventSource == "kms.amazonaws.com" and .errorCode == null and .errorMessage == null
+  and (.eventName | IN({", ".join(json.dumps(name) for name in archive.HITS)})))] | length"""
+
+
+class Wrong(Exception):
+    """The measurement would mean nothing; the message is for the person at the terminal."""
+
+
+def main() -> int:
+    try:
+        build()
+        check_versions()
+        function = asyncio.run(measure_function())
+        figures = {"function": function, "size": sizes(), "core": core(), "replay": replay()}
+    except Wrong as wrong:
+        print(f"bench: {wrong}", file=sys.stderr)
+        return 1
+    table = markdown(figures)
+    print("\n" + table)
+    WORK.mkdir(parents=True, exist_ok=True)
+    (WORK / "results.json").write_text(json.dumps(figures, indent=2) + "\n")
+    if not QUICK:
+        (ROOT / "bench" / "results.md").write_text(table)
+    return 0
+
+
+# ---- what is measured --------------------------------------------------------------------------------------------
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> str:
+    """Run a program; its output."""
+    done = subprocess.run([str(word) for word in command], cwd=cwd, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise Wrong(f"{' '.join(map(str, command))} ended with status {done.returncode}")
+    return done.stdout
+
+
+def build() -> None:
+    print("building the release binaries (the first time takes minutes)", flush=True)
+    run("cargo", "build", "--quiet", "--release", "--locked", "--bin", "alert")
+    run("cargo", "build", "--quiet", "--release", "--locked", "--features", "cli", "--bin", "keyguard")
+    run("cargo", "build", "--quiet", "--release", "--locked", "--target-dir", WORK / "bare", cwd=BARE)
+    run("cargo", "build", "--quiet", "--release", "--locked", "--target-dir", ROOT / "target", cwd=CORE)
+    requirements = ROOT / "bench" / "requirements.txt"
+    ready = VENV / "ready"
+    if not ready.exists() or ready.stat().st_mtime < requirements.stat().st_mtime:
+        run(sys.executable, "-m", "venv", "--clear", VENV)
+        pip = [VENV / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
+        run(*pip, "--no-deps", "--require-hashes", "--requirement", requirements)
+        ready.touch()
+
+
+def check_versions() -> None:
+    for command, wanted in PINNED.items():
+        found = run(*command.split()).splitlines()[0]
+        if found != wanted:
+            raise Wrong(f"{command} says {found!r}, the figures are against {wanted!r}: see PINNED in bench/bench.py")
+    pinned = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / "bench" / "requirements.txt").read_text(), re.M))
+    installed = json.loads(run(VENV / "bin" / "pip", "list", "--format", "json", "--disable-pip-version-check"))
+    versions = {package["name"].lower(): package["version"] for package in installed}
+    for name, wanted in pinned.items():
+        if versions.get(name) != wanted:
+            raise Wrong(f"{name} is {versions.get(name)}, pinned is {wanted}")
+    runtime = re.compile(r'name = "lambda_runtime"\nversion = "(.+)"')
+    ours = runtime.findall((ROOT / "Cargo.lock").read_text())
+    for peer in (BARE, CORE):
+        if (theirs := runtime.findall((peer / "Cargo.lock").read_text())) != ours:
+            raise Wrong(f"the guard is on lambda_runtime {ours}, {peer.name} on {theirs}")
+
+
+# ---- the function ------------------------------------------------------------------------------------------------
+
+
+def boto3_function() -> Path:
+    """The Python function as a program of its own."""
+    program = WORK / "boto3-function"
+    program.write_text(
+        f"#!{VENV}/bin/python\nimport sys\nsys.path[:0] = [{str(ROOT / 'bench' / 'peers')!r}]\n"
+        "from awslambdaric.__main__ import main\nmain(['awslambdaric', 'handler.handler'])\n"
+    )
+    program.chmod(0o755)
+    return program
+
+
+async def measure_function() -> dict[str, Any]:
+    functions = {"alert": ALERT, "bare": WORK / "bare" / "release" / "bare", "boto3": boto3_function()}
+    messages = {"alert": 2, "bare": 0, "boto3": 1}
+    event = EVENT.read_bytes()
+    samples: dict[str, list[dict[str, float]]] = {name: [] for name in functions}
+    for turn in range(STARTS + 1):
+        for name, program in functions.items():
+            cold = await cold_start(program, event, messages[name])
+            if turn:  # the first one only fills the caches
+                samples[name].append(cold)
+    for name, program in functions.items():
+        print(f"{name}: {WARM_EVENTS} warm events", flush=True)
+        samples[name].append(await warm(program, event))
+    measures = {key for sample in samples["alert"] for key in sample}
+    return {
+        name: {key: spread([sample[key] for sample in taken if key in sample]) for key in sorted(measures)}
+        for name, taken in samples.items()
+    }
+
+
+async def cold_start(program: Path, event: bytes, messages: int) -> dict[str, float]:
+    """Milliseconds from the start of the process until it asks for its first event, handles it, and all topics have it."""
+    rig.BINARY = program
+    async with rig.rig({}, {}, timeout=30.0, AWS_DEFAULT_REGION=rig.REGION) as (function, sns, _):
+        started = time.monotonic()
+        await function.start()
+        attempt = await function.invoke(event, "00000000-0000-4000-8000-000000000000")
+        said(attempt, program)
+        if len(sns.messages) != messages:
+            raise Wrong(f"{program.name} published {len(sns.messages)} messages, expected {messages}")
+        ready = attempt.began - started
+        accepted = max((message.at for message in sns.messages), default=attempt.began + attempt.seconds) - started
+        return {
+            "ready ms": ready * 1e3,
+            "first event ms": attempt.seconds * 1e3,
+            "cold ms": accepted * 1e3,
+        }
+
+
+async def warm(program: Path, event: bytes) -> dict[str, float]:
+    """A handled event, by the clock of the rig (which serves every request itself) and by the process's own time."""
+    rig.BINARY = program
+    async with rig.rig({}, {}, timeout=30.0, AWS_DEFAULT_REGION=rig.REGION) as (function, _, _):
+        for _ in range(10):
+            said(await function.invoke(event, "warm"), program)
+        process, seconds = function.process.pid, []
+        before = processor_time(process)
+        for _ in range(WARM_EVENTS):
+            attempt = await function.invoke(event, "warm")
+            said(attempt, program)
+            seconds.append(attempt.seconds)
+        used = (processor_time(process) - before) / WARM_EVENTS
+        status = Path(f"/proc/{process}/status").read_text()
+        peak = int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
+        return {"warm ms": statistics.median(seconds) * 1e3, "warm CPU ms": used * 1e3, "peak MiB": peak}
+
+
+def said(attempt: rig.Attempt, program: Path) -> None:
+    if attempt.ended != "answered":
+        raise Wrong(f"{program.name} {attempt.ended}: {attempt.said}")
+
+
+def processor_time(process: int) -> float:
+    """Seconds on a processor, of all its threads."""
+    threads = Path(f"/proc/{process}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
+
+
+def sizes() -> dict[str, Any]:
+    """MB of the stripped binary, and zipped as it is uploaded."""
+    built = {"x86_64": ALERT, "arm64": ROOT / "target" / "aarch64-unknown-linux-gnu" / "release" / "alert"}
+    if platform.machine() != "x86_64":
+        built = {"x86_64": ROOT / "target" / "x86_64-unknown-linux-gnu" / "release" / "alert", "arm64": ALERT}
+    found: dict[str, Any] = {}
+    for architecture, path in built.items():
+        if not path.exists():
+            found[architecture] = "not built on this machine"
+            continue
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+            file.write(path, "bootstrap")
+        found[architecture] = {"stripped MB": path.stat().st_size / 1e6, "zipped MB": len(packed.getvalue()) / 1e6}
+    return found
+
+
+def core() -> dict[str, Any]:
+    print("core: record bytes to rendered alert", flush=True)
+    return json.loads(run(ROOT / "target" / "release" / "core-bench"))
+
+
+# ---- replay ------------------------------------------------------------------------------------------------------
+
+
+def replay() -> dict[str, Any]:
+    print(f"replay: an archive of {MEGABYTES} MB", flush=True)
+    folder = WORK / f"archive-{MEGABYTES}-{SEED}"
+    made = archive.write(folder, MEGABYTES, SEED)
+    files = [str(path) for path in made.files]
+    peers: dict[str, tuple[list[Sequence[str | Path]], int]] = {
+        "keyguard": ([[KEYGUARD, "replay", "--format", "ocsf", folder]], made.hits),
+        "zcat": ([["zcat", *files]], made.plain),
+        "zcat, jq": ([["zcat", *files], ["jq", JQ]], made.hits),
+        "Python, orjson": ([[VENV / "bin" / "python", ROOT / "bench" / "peers" / "replay.py", *files]], made.hits),
+    }
+    count = {
+        "keyguard": lambda out: out.count(b"\n"),
+        "zcat": int,
+        "zcat, jq": lambda out: sum(map(int, out.split())),
+        "Python, orjson": int,
+    }
+    peers["zcat"][0].append(["wc", "-c"])
+    seconds: dict[str, list[float]] = {name: [] for name in peers}
+    for _ in range(REPLAYS):
+        for name, (pipeline, expected) in peers.items():
+            took, output = piped(pipeline)
+            if (got := count[name](output)) != expected:
+                raise Wrong(f"{name} counts {got}, expected {expected}")
+            seconds[name].append(took)
+    return {
+        "archive": {"MB": made.plain / 1e6, "packed MB": made.packed / 1e6, "records": made.records, "hits": made.hits,
+                    "files": len(files), "seed": SEED},
+        "seconds": {name: spread(taken) for name, taken in seconds.items()},
+        "GB/s": {name: made.plain / 1e9 / statistics.median(taken) for name, taken in seconds.items()},
+        "keyguard peak MiB": peak_memory(peers["keyguard"][0][0]),
+    }  # fmt: skip
+
+
+def peak_memory(command: Sequence[str | Path]) -> float:
+    """MiB, in a run of its own; looked at so often that only the very end is missed."""
+    peak = 0
+    with subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            for found in re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text()):
+                peak = max(peak, int(found))
+            time.sleep(0.002)
+    return peak / 1024
+
+
+def piped(pipeline: Sequence[Sequence[str | Path]]) -> tuple[float, bytes]:
+    """Seconds and output of programs in a pipe."""
+    started = time.monotonic()
+    processes: list[subprocess.Popen[bytes]] = []
+    for command in pipeline:
+        stdin = processes[-1].stdout if processes else subprocess.DEVNULL
+        words = [str(word) for word in command]
+        processes.append(
+            subprocess.Popen(words, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        )
+        if len(processes) > 1 and (pipe := processes[-2].stdout):
+            pipe.close()
+    output = pipe.read() if (pipe := processes[-1].stdout) else b""
+    processes[-1].wait()
+    took = time.monotonic() - started
+    for process, command in zip(processes, pipeline, strict=True):
+        if process.wait():
+            raise Wrong(f"{command[0]} ended with status {process.returncode}")
+    return took, output
+
+
+# ---- what is said ------------------------------------------------------------------------------------------------
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """The median and the quartiles."""
+    low, median, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+    return {"median": median, "low": low, "high": high}
+
+
+def markdown(figures: dict[str, Any]) -> str:
+    function, replayed, core_ = figures["function"], figures["replay"], figures["core"]
+
+    def value(name: str, key: str) -> str:
+        of = function[name][key]
+        digits = 2 if of["median"] < 10 else 1
+        return f"{of['median']:.{digits}f} ({of['low']:.{digits}f} to {of['high']:.{digits}f})"
+
+    def median(name: str, key: str) -> float:
+        return function[name][key]["median"]
+
+    rows = [
+        [key, *(value(name, key) for name in ("alert", "bare", "boto3")),
+         f"{median('alert', key) / median('bare', key):.1f} ×", f"{median('boto3', key) / median('alert', key):.1f} ×"]
+        for key in ("cold ms", "ready ms", "first event ms", "warm ms", "warm CPU ms", "peak MiB")
+    ]  # fmt: skip
+    above = median("alert", "warm CPU ms") - median("bare", "warm CPU ms")
+    replays = [
+        [name, f"{of['median']:.2f} ({of['low']:.2f} to {of['high']:.2f})", f"{replayed['GB/s'][name]:.2f}",
+         f"{of['median'] / replayed['seconds']['keyguard']['median']:.1f} ×"]
+        for name, of in replayed["seconds"].items()
+    ]  # fmt: skip
+    size = [
+        [architecture, *((f"{of['stripped MB']:.2f}", f"{of['zipped MB']:.2f}") if isinstance(of, dict) else (of, ""))]
+        for architecture, of in figures["size"].items()
+    ]
+    of = replayed["archive"]
+    return "\n".join(
+        [
+            "# Measured",
+            "",
+            f"By `{'QUICK=1 ' if QUICK else ''}make bench` on {os.cpu_count()} processors ({processor()}), in one run, "
+            "rounds interleaved; medians, with the quartiles in brackets.",
+            "",
+            "## The function",
+            "",
+            "Cold: from the start of the process until all topics have taken the alert, over loopback without TLS. The "
+            "bare function only answers; boto3 publishes once and asks KMS nothing, the guard publishes twice and asks "
+            "five things.",
+            "",
+            *grid(["", "alert", "bare", "boto3", "alert / bare", "boto3 / alert"], rows),
+            "",
+            f"A warm event takes {above:.2f} ms of processor time more than in the bare function. The clock's figure "
+            "holds the rig's own time too: one Python process answers all seven requests.",
+            "",
+            *grid(["alert", "stripped MB", "zipped MB"], size),
+            "",
+            "## The core",
+            "",
+            f"Record bytes to rendered alert: {core_['alerts_per_second']:,.0f} a second, on one processor; a plain parse "
+            f"of the same bytes: {core_['parses_per_second']:,.0f} "
+            f"({core_['parses_per_second'] / core_['alerts_per_second']:.1f} ×).",
+            "",
+            "## Replay",
+            "",
+            f"{of['MB']:.0f} MB of CloudTrail ({of['packed MB']:.0f} MB packed, {of['files']} files, {of['records']:,} "
+            f"records, {of['hits']} hits, seed {of['seed']}); all counted the same. Peak memory of keyguard: "
+            f"{replayed['keyguard peak MiB']:.0f} MiB.",
+            "",
+            *grid(["", "seconds", "GB/s", "keyguard is faster"], replays),
+            "",
+        ]
+    )
+
+
+def grid(head: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def processor() -> str:
+    names = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    return names[0] if names else platform.machine()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
