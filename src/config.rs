@@ -134,7 +134,7 @@ fn roles(value: Option<String>) -> Result<Vec<String>, Error> {
 }
 
 /// Whether this is `arn:PARTITION:iam::ACCOUNT:role/PATH/NAME`.
-fn is_role(arn: &str) -> bool {
+pub fn is_role(arn: &str) -> bool {
     let mut parts = arn.splitn(6, ':');
     let mut next = || parts.next().unwrap_or_default();
     let (prefix, partition, service, region, account, resource) = (next(), next(), next(), next(), next(), next());

@@ -213,11 +213,7 @@ pub struct Response {
 impl Event {
     /// Reads what the function was given. Whatever it is, it becomes an event of some kind.
     pub fn read(payload: &str) -> Self {
-        let value = serde_json::from_str::<Value>(payload).or_else(|error| {
-            // A producer that cuts text between the halves of a character leaves one behind, which JSON forbids.
-            without_lone_surrogates(payload).and_then(|mended| serde_json::from_str(&mended).ok()).ok_or(error)
-        });
-        match value {
+        match parse(payload) {
             Ok(value) => Self::from_value(value),
             Err(error) => Self {
                 envelope: Envelope::default(),
@@ -270,6 +266,16 @@ impl Event {
             _ => None,
         }
     }
+}
+
+/// Reads JSON, and forgives halves of characters: a producer that cuts text between the two leaves one behind.
+///
+/// # Errors
+/// Why it isn't JSON.
+pub fn parse(payload: &str) -> Result<Value, serde_json::Error> {
+    let mended =
+        |error| without_lone_surrogates(payload).and_then(|json| serde_json::from_str(&json).ok()).ok_or(error);
+    serde_json::from_str(payload).or_else(mended)
 }
 
 /// The JSON with every escaped half of a character replaced that its other half doesn't follow; None if there is none.

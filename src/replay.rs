@@ -26,7 +26,7 @@ use walkdir::WalkDir;
 
 use self::text::{BLANK, Text};
 use crate::detect::is_silence;
-use crate::event::Event;
+use crate::event::{Event, parse};
 
 /// How much is unpacked at a time: it stays in the processor's cache until it is read.
 const CHUNK: usize = 256 * 1024;
@@ -72,9 +72,10 @@ pub fn inputs(paths: &[PathBuf]) -> Vec<Result<Input, Unreadable>> {
             inputs.push(Ok(Input::Standard));
         } else if path.is_dir() {
             let below = WalkDir::new(path)
+                .follow_links(true)
                 .sort_by_file_name()
                 .into_iter()
-                .filter_entry(|entry| entry.file_name() != "CloudTrail-Digest");
+                .filter_entry(|entry| entry.depth() == 0 || entry.file_name() != "CloudTrail-Digest");
             for entry in below {
                 match entry {
                     Ok(entry) if entry.file_type().is_file() && holds_events(entry.path()) => {
@@ -95,7 +96,7 @@ pub fn inputs(paths: &[PathBuf]) -> Vec<Result<Input, Unreadable>> {
 }
 
 fn holds_events(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     [".json", ".jsonl", ".ndjson"].iter().any(|ending| name.ends_with(ending))
 }
@@ -446,9 +447,10 @@ struct Log<'a> {
 }
 
 fn event(text: &str) -> Result<Event, String> {
-    let value: serde_json::Value =
-        serde_json::from_str(text).map_err(|error| format!("not JSON that can be read ({error})"))?;
-    if ["eventSource", "eventName", "source", "detail"].iter().all(|field| value.get(field).is_none()) {
+    let value = parse(text).map_err(|error| format!("not JSON that can be read ({error})"))?;
+    // CloudTrail's Insights records have a category and no source.
+    if ["eventSource", "eventName", "eventCategory", "source", "detail"].iter().all(|field| value.get(field).is_none())
+    {
         return Err("neither a CloudTrail record nor an EventBridge event".into());
     }
     Ok(Event::from_value(value))

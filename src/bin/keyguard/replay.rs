@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use kms_key_guard::assess::assess;
 use kms_key_guard::aws;
-use kms_key_guard::config::Rules;
+use kms_key_guard::config::{Rules, is_role};
 use kms_key_guard::detect::{OptIns, detect};
 use kms_key_guard::enrich::enrich;
 use kms_key_guard::event::Event;
@@ -54,7 +54,7 @@ pub struct Options {
     #[arg(long)]
     report_lost_key_use: bool,
     /// A role whose doings are rated a level lower; repeatable
-    #[arg(long = "expected-principal", value_name = "ROLE-ARN")]
+    #[arg(long = "expected-principal", value_name = "ROLE-ARN", value_parser = role)]
     expected_principals: Vec<String>,
     /// Ask KMS about the keys, as they are now, with your AWS credentials
     #[arg(long)]
@@ -73,6 +73,11 @@ enum Format {
 
 fn severity(name: &str) -> Result<Severity, String> {
     name.parse().map_err(|()| "it takes Informational, Low, Medium, High or Critical".to_owned())
+}
+
+fn role(arn: &str) -> Result<String, String> {
+    let takes = "it takes the ARN of an IAM role, such as arn:aws:iam::111122223333:role/key-admin";
+    if is_role(arn) { Ok(arn.to_owned()) } else { Err(takes.to_owned()) }
 }
 
 /// Runs the files through the detections.
@@ -116,7 +121,7 @@ impl<'a> Session<'a> {
         let progress = progress(inputs.len());
         let mut broken = false;
         let opt_ins = self.rules.opt_ins;
-        replay::read_all(
+        let read = replay::read_all(
             inputs,
             |event| judge(&event, opt_ins),
             |found| {
@@ -133,8 +138,12 @@ impl<'a> Session<'a> {
                 }
                 Ok::<_, io::Error>(())
             },
-        )?;
-        out.flush()?;
+        );
+        match read.and_then(|()| out.flush()) {
+            // Whoever reads the output has seen enough; the status still tells what was seen until then.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+            _ => {}
+        }
         progress.finish_and_clear();
         let s = |count| if count == 1 { "" } else { "s" };
         eprintln!("{} event{}, {} finding{}", self.events, s(self.events), self.findings, s(self.findings));
