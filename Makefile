@@ -36,13 +36,13 @@ test: tools $(VENV)/ready ## run everything: Rust, template, OCSF, end to end on
 	cargo build --release --bin alert
 	$(VENV)/bin/python -m pytest tests
 
-faults: tools $(VENV)/ready ## the release binary under every fault of SNS and KMS; prints the matrix
+faults: tools $(VENV)/ready ## every fault of SNS and KMS against the release binary, as a table (SEED=7 adds random ones)
 	cargo build --release --bin alert
-	$(VENV)/bin/python -m local.faults
+	@$(VENV)/bin/python -m local.faults $(if $(SEED),--seed $(SEED))
 
 load: tools $(VENV)/ready ## 10,000 mixed signals through the release binary, every alert accounted for
 	cargo build --release --bin alert
-	$(VENV)/bin/python -m local.load
+	@$(VENV)/bin/python -m local.load
 
 fuzz: tools ## 1,000,000 inputs that no one would send
 	FUZZ_CASES=250000 cargo test --profile fuzz --test fuzz -- --nocapture

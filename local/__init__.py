@@ -9,4 +9,7 @@
     aws.py         starts and stops the host, builds and deploys the stack (demo, `make local`, tests)
     demo.py        `make demo`
     run.py         `make local`
+    rig.py         the release binary between a Lambda, an SNS and a KMS on loopback that fail on order
+    faults.py      `make faults`
+    load.py        `make load`
 """

@@ -114,6 +114,7 @@ impl<E: ProvideErrorMetadata, R> From<SdkError<E, R>> for Why {
             "UnknownOperationException" | "UnknownOperation" | "InvalidAction" | "UnsupportedOperationException" => {
                 Self::Unsupported
             }
+            "no code" => Self::Failed("KMS's answer couldn't be read".into()),
             code => Self::Failed(code.to_owned()),
         }
     }

@@ -42,7 +42,12 @@ impl Error {
     /// A topic's refusal: what SNS said, or what became of the connection.
     pub(crate) fn publish(topic: &'static str, error: &SdkError<PublishError>) -> Self {
         let cause = match error.as_service_error() {
-            Some(said) => format!("{}: {}", said.code().unwrap_or("no code"), said.message().unwrap_or("no message")),
+            Some(said) => {
+                // Below its first line a signature that was refused is answered with the request itself, session token and all.
+                let message = said.message().unwrap_or("no message").trim_start().lines().next().unwrap_or_default();
+                let message = message.split("Canonical").next().unwrap_or_default();
+                format!("{}: {message}", said.code().unwrap_or("no code"))
+            }
             None => {
                 // The SDK's own words say what it did; the last of the causes says what went wrong.
                 let causes = std::iter::successors(error.source(), |cause: &&(dyn std::error::Error + 'static)| {

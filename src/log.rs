@@ -23,3 +23,8 @@ pub fn init() {
 pub fn start_failed(cause: &Error) {
     error!(cause = %cause, "the function can't start");
 }
+
+/// Says why the runtime gave up.
+pub fn ended(cause: &lambda_runtime::Error) {
+    error!(cause = %cause, "the function ended");
+}

@@ -19,7 +19,7 @@ async fn main() -> ExitCode {
         Ok(guard) => {
             let guard = &guard;
             let ended = run(service_fn(move |event: LambdaEvent<_>| async move { guard.handle(event).await })).await;
-            ended.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+            ended.inspect_err(log::ended).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
         }
         Err(error) => {
             log::start_failed(&error);
