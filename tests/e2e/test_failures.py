@@ -26,12 +26,16 @@ def test_an_event_that_the_function_fails_on_ends_in_its_failure_queue(breakable
     assert len({finding["metadata"]["uid"] for finding in findings}) == 1
 
 
-def test_an_event_that_cannot_reach_the_function_ends_in_the_rules_dead_letter_queue(breakable: Guarded) -> None:
-    key = breakable.key()
-    functions = breakable.aws.client("lambda")
-    name = breakable.outputs["AlertFunctionName"]
+def forbid_invocations(guarded: Guarded) -> None:
+    """Take EventBridge's permissions to invoke the function away."""
+    functions, name = guarded.aws.client("lambda"), guarded.outputs["AlertFunctionName"]
     for statement in json.loads(functions.get_policy(FunctionName=name)["Policy"])["Statement"]:
         functions.remove_permission(FunctionName=name, StatementId=statement["Sid"])
+
+
+def test_an_event_that_cannot_reach_the_function_ends_in_the_rules_dead_letter_queue(breakable: Guarded) -> None:
+    key = breakable.key()
+    forbid_invocations(breakable)
     key.kms.disable_key(KeyId=key.arn)
     letter = queue(breakable, "RuleDeadLetterQueueUrl").next()
     assert letter.attributes["ERROR_CODE"] == "NO_PERMISSIONS"

@@ -11,7 +11,7 @@ import pytest
 from local.aws import ROOT, Inbox, environment
 
 from .conftest import Guarded
-from .test_failures import queue
+from .test_failures import forbid_invocations, queue
 
 KEYGUARD = ROOT / "target" / "debug" / "keyguard"
 
@@ -90,10 +90,7 @@ def test_a_broken_topic_costs_no_alert(breakable: Guarded) -> None:
 
 def test_an_undelivered_event_is_sent_from_the_rules_queue(breakable: Guarded) -> None:
     key = breakable.key()
-    functions = breakable.aws.client("lambda")
-    name = breakable.outputs["AlertFunctionName"]
-    for statement in json.loads(functions.get_policy(FunctionName=name)["Policy"])["Statement"]:
-        functions.remove_permission(FunctionName=name, StatementId=statement["Sid"])
+    forbid_invocations(breakable)
     key.kms.disable_key(KeyId=key.arn)
     waiting(breakable, "RuleDeadLetterQueueUrl", 1)
     done = redrive(breakable, "RuleDeadLetterQueueUrl", "--yes")
