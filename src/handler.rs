@@ -26,6 +26,9 @@ pub const PUBLISH_RESERVE: Duration = Duration::from_secs(8);
 /// What stays of an invocation's time to report a failure, so that Lambda hears of it before it ends the function.
 pub const REPORT_RESERVE: Duration = Duration::from_millis(500);
 
+/// How long an invocation may take that came without a deadline.
+const WITHOUT_DEADLINE: Duration = Duration::from_secs(15);
+
 /// The alert function: its set-up and its clients, made once.
 pub struct Guard {
     config: Config,
@@ -62,7 +65,10 @@ impl Guard {
     /// # Errors
     /// The alert couldn't be published; Lambda then repeats the invocation.
     pub async fn handle(&self, invocation: LambdaEvent<Box<RawValue>>) -> Result<Outcome, Diagnostic> {
-        let until = invocation.context.deadline();
+        let begun = SystemTime::now();
+        // A deadline that had passed before the function was asked is none: a runtime other than Lambda's.
+        let until =
+            Some(invocation.context.deadline()).filter(|until| *until > begun).unwrap_or(begun + WITHOUT_DEADLINE);
         let now = OffsetDateTime::now_utc();
         Ok(self
             .answer(invocation.payload.get(), now, || until.duration_since(SystemTime::now()).unwrap_or_default())

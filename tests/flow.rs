@@ -277,3 +277,13 @@ async fn no_budget_means_no_look_ups() {
     answer(&guard, "deletion-scheduled").await.unwrap();
     assert!(to(&sent, ALERTS).body.contains("state, aliases, tags, last use, grants: KMS wasn't asked"));
 }
+
+#[tokio::test]
+async fn invocation_without_a_deadline_still_has_time() {
+    let sent = Sent::default();
+    let path = format!("{}/events/key-disabled.json", env!("CARGO_MANIFEST_DIR"));
+    let payload = serde_json::value::RawValue::from_string(std::fs::read_to_string(path).unwrap()).unwrap();
+    let invocation = lambda_runtime::LambdaEvent::new(payload, lambda_runtime::Context::default());
+    let outcome = guard(&[sns(&sent)], &kms_answers(), &[]).handle(invocation).await.unwrap();
+    assert_eq!(outcome.outcome, "published");
+}
