@@ -102,12 +102,7 @@ fn every_sample_renders_soundly_whatever_is_known_of_the_key() {
         let Some((finding, alert)) = rendered(&text, None) else { continue };
         assert_sound(&name, &alert);
         documents.push_str(&format!("{}\n", alert.ocsf));
-        // One sample of a detection stands for the others in all combinations of known and unknown facts.
-        let combinations = if name.starts_with("deletion-scheduled.json") || name.starts_with("key-disabled.json") {
-            0..32
-        } else {
-            31..32
-        };
+        let combinations = if finding.key().is_some() { 0..32 } else { 0..0 };
         for bits in combinations {
             let (_, alert) = rendered(&text, Some(partly_known(bits))).unwrap();
             assert_sound(&name, &alert);

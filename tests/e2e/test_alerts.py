@@ -104,6 +104,9 @@ def test_subscribers_get_what_their_filter_policy_asks_for(guarded: Guarded) -> 
     key = guarded.key()
     severe = guarded.inbox("AlertsTopicArn", key_arn=[key.arn], severity_id=[{"numeric": [">=", 4]}])
     closed = guarded.inbox("FindingsTopicArn", key_arn=[key.arn], activity=["Close"])
+    going_on = guarded.inbox("AlertsTopicArn", key_arn=[key.arn], activity=[{"anything-but": ["Close"]}])
+    ours = guarded.inbox("AlertsTopicArn", key_arn=[key.arn], account=["111122223333"], detection=["key-deletion-cancelled"])
+    others = guarded.inbox("AlertsTopicArn", key_arn=[key.arn], account=["444455556666"])
     key.kms.schedule_key_deletion(KeyId=key.arn, PendingWindowInDays=7)
     key.kms.cancel_key_deletion(KeyId=key.arn)
     arrived(key, CANCELLED)
@@ -111,6 +114,9 @@ def test_subscribers_get_what_their_filter_policy_asks_for(guarded: Guarded) -> 
     arrived(key, ENABLED)
     assert [message.attributes["detection"] for message in severe.all()] == ["key-deletion-scheduled"]
     assert [message.attributes["detection"] for message in closed.all()] == ["key-enabled"]
+    assert [message.attributes["activity"] for message in going_on.all()] == ["Create", "Update"]
+    assert [message.attributes["detection"] for message in ours.all()] == ["key-deletion-cancelled"]
+    assert not others.all()
 
 
 def test_both_topics_carry_the_same_attributes(guarded: Guarded) -> None:
