@@ -108,6 +108,7 @@ def test_subscribers_get_what_their_filter_policy_asks_for(guarded: Guarded) -> 
     ours = guarded.inbox("AlertsTopicArn", key_arn=[key.arn], account=["111122223333"], detection=["key-deletion-cancelled"])
     others = guarded.inbox("AlertsTopicArn", key_arn=[key.arn], account=["444455556666"])
     key.kms.schedule_key_deletion(KeyId=key.arn, PendingWindowInDays=7)
+    arrived(key, SCHEDULED)
     key.kms.cancel_key_deletion(KeyId=key.arn)
     arrived(key, CANCELLED)
     key.kms.enable_key(KeyId=key.arn)
