@@ -401,12 +401,11 @@ fn done(record: &Record, event: &Event, case: &mut Case) -> Option<Kind> {
             let changed: Vec<_> = changed.map(|name| inert(name, 64)).collect();
             if !changed.is_empty() {
                 case.particulars.push(format!("The call set: {}.", changed.join(", ")));
-            }
-            if !changed.is_empty()
-                && changed.iter().all(|name| matches!(name.as_str(), "newCustomKeyStoreName" | "keyStorePassword"))
-            {
-                case.particulars
-                    .push("That is its name or its password: it points to the same cluster or proxy as before.".into());
+                let harmless = |name: &String| matches!(name.as_str(), "newCustomKeyStoreName" | "keyStorePassword");
+                if changed.iter().all(harmless) {
+                    let same = "That is its name or its password: it points to the same cluster or proxy as before.";
+                    case.particulars.push(same.into());
+                }
             }
             Kind::KeyStoreChanged
         }

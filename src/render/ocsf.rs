@@ -26,16 +26,18 @@ const LEAST_NEEDED: [&str; 5] = ["grants", "tags", "aliases", "description", "cu
 pub fn document(finding: &Finding, now: OffsetDateTime) -> Value {
     let mut document = without_record(finding, now);
     let most = LARGEST_MESSAGE - ATTRIBUTES;
+    let mut length = line(&document).len();
     for field in LEAST_NEEDED {
-        if line(&document).len() <= most / 2 {
+        if length <= most / 2 {
             break;
         }
         let parent = if field == "tags" { "/resources/0" } else { "/resources/0/data" };
         remove(&mut document, parent, field);
         put(&mut document, "/unmapped", "left_out", "facts about the key: too large".into());
+        length = line(&document).len();
     }
     let record = &finding.raw;
-    let room = most.saturating_sub(line(&document).len());
+    let room = most.saturating_sub(length);
     let size = line(record).len();
     if record.as_object().is_some_and(|fields| !fields.is_empty()) && size <= room {
         put(&mut document, "/evidences/0", "data", record.clone());
