@@ -60,6 +60,7 @@ def test_table_says_what_code_and_template_say() -> None:
 def test_publishing_at_its_slowest_fits_into_its_reserve() -> None:
     code = in_code()
     assert code["CONNECT_TIMEOUT"] < code["PUBLISH_ATTEMPT_TIMEOUT"]
+    assert code["CONNECT_TIMEOUT"] < code["ENRICH_TIMEOUT_MS"]
     attempts = code["PUBLISH_ATTEMPTS"]
     slowest = attempts * code["PUBLISH_ATTEMPT_TIMEOUT"] + (attempts - 1) * code["LONGEST_BACKOFF"]
     assert slowest <= code["PUBLISH_RESERVE"] - code["REPORT_RESERVE"]
