@@ -6,7 +6,7 @@ use crate::actor::{Mfa, Who};
 use crate::config::Rules;
 use crate::detect::{Kind, SHORTEST_WAITING_PERIOD_DAYS};
 use crate::escape::name;
-use crate::finding::{Assessment, Deadline, Finding, Reason};
+use crate::finding::{Assessment, Deadline, Finding, Reason, Severity};
 use crate::key::{LastUsage, MultiRegion};
 
 /// A rule that moves the severity of a danger by one level.
@@ -43,6 +43,9 @@ const RECENT: Duration = Duration::days(7);
 /// Rates a finding by its facts. Good news keeps the catalogue's severity.
 pub fn assess(finding: &Finding, rules: &Rules) -> Assessment {
     let base = finding.detection.severity;
+    if finding.over {
+        return Assessment { severity: Severity::Informational, reasons: Vec::new() };
+    }
     if !finding.is_danger() {
         return Assessment { severity: base, reasons: Vec::new() };
     }
@@ -132,7 +135,6 @@ mod tests {
     use super::*;
     use crate::detect::{OptIns, detect};
     use crate::event::Event;
-    use crate::finding::Severity;
     use crate::key::{Fact, Grants, KeyMetadata};
     use serde_json::{Value, json};
     use time::macros::datetime;

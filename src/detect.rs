@@ -33,6 +33,10 @@ pub enum Kind {
     KeyStoreConnected,
     KeyLossDenied,
     LostKeyUsed,
+    KeyAtRisk,
+    GuardBlind,
+    GuardTampered,
+    GuardTest,
     UnreadableSignal,
 }
 
@@ -64,16 +68,22 @@ pub struct Detection {
 impl Detection {
     /// Whether it tells of a danger, not of the end of one.
     pub fn is_danger(&self) -> bool {
-        self.activity != Activity::Close && self.kind != Kind::KeyDeletionCancelled
+        self.activity != Activity::Close && !matches!(self.kind, Kind::KeyDeletionCancelled | Kind::GuardTest)
     }
 
     /// Whether it tells that a key or key store is lost or on its way to it; an attempt that failed isn't.
     pub fn is_loss(&self) -> bool {
-        self.is_danger() && !matches!(self.kind, Kind::KeyLossDenied | Kind::UnreadableSignal)
+        let of_no_key = matches!(self.kind, Kind::KeyLossDenied | Kind::UnreadableSignal) || self.is_about_the_guard();
+        self.is_danger() && !of_no_key
+    }
+
+    /// Whether it tells of the guard itself, not of a key.
+    pub fn is_about_the_guard(&self) -> bool {
+        matches!(self.kind, Kind::GuardBlind | Kind::GuardTampered | Kind::GuardTest)
     }
 }
 
-/// A technique of MITRE ATT&CK's Impact tactic (TA0040). <https://attack.mitre.org/tactics/TA0040/>
+/// A technique of MITRE ATT&CK. <https://attack.mitre.org/techniques/enterprise/>
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Technique {
     /// T1485.
@@ -84,6 +94,8 @@ pub enum Technique {
     ServiceStop,
     /// T1490.
     InhibitSystemRecovery,
+    /// T1562.
+    ImpairDefenses,
 }
 
 impl Technique {
@@ -94,12 +106,21 @@ impl Technique {
             Self::DataEncryptedForImpact => ("T1486", "Data Encrypted for Impact"),
             Self::ServiceStop => ("T1489", "Service Stop"),
             Self::InhibitSystemRecovery => ("T1490", "Inhibit System Recovery"),
+            Self::ImpairDefenses => ("T1562", "Impair Defenses"),
+        }
+    }
+
+    /// Id and name of the tactic it serves.
+    pub fn tactic(self) -> (&'static str, &'static str) {
+        match self {
+            Self::ImpairDefenses => ("TA0005", "Defense Evasion"),
+            _ => ("TA0040", "Impact"),
         }
     }
 }
 
 /// Everything the guard can report.
-pub static CATALOGUE: [Detection; 17] = [
+pub static CATALOGUE: [Detection; 21] = [
     Detection {
         kind: Kind::KeyDeletionScheduled,
         id: "key-deletion-scheduled",
@@ -291,6 +312,54 @@ pub static CATALOGUE: [Detection; 17] = [
         meaning: "A cryptographic call failed because the key is disabled or pending deletion: something depends on it.",
         way_back: "As long as the key isn't deleted: cancel the deletion if one is scheduled, then enable the key.",
         technique: Some(Technique::DataEncryptedForImpact),
+    },
+    Detection {
+        kind: Kind::KeyAtRisk,
+        id: "key-at-risk",
+        by_default: true,
+        severity: Severity::Medium,
+        activity: Activity::Update,
+        title: "KMS key still at risk",
+        happened: "still at risk",
+        meaning: "The daily look at every key found that this one still can't be used, or is about to be destroyed.",
+        way_back: "As long as the key isn't deleted: cancel the deletion if one is scheduled, then enable the key.",
+        technique: Some(Technique::DataDestruction),
+    },
+    Detection {
+        kind: Kind::GuardBlind,
+        id: "guard-blind",
+        by_default: true,
+        severity: Severity::High,
+        activity: Activity::Create,
+        title: "KMS Key Guard can't see, or isn't heard",
+        happened: "can't see, or isn't heard",
+        meaning: "As long as this lasts, keys can be lost without anybody being told.",
+        way_back: "Mend what is named below, then run keyguard doctor.",
+        technique: None,
+    },
+    Detection {
+        kind: Kind::GuardTampered,
+        id: "guard-tampered",
+        by_default: true,
+        severity: Severity::Critical,
+        activity: Activity::Create,
+        title: "KMS Key Guard tampered with",
+        happened: "tampered with",
+        meaning: "Somebody switched off a part of the guard, or what it sees by: from now on keys can be lost without anybody being told.",
+        way_back: "Find out whether it was meant, put the part back, then run keyguard doctor.",
+        technique: Some(Technique::ImpairDefenses),
+    },
+    Detection {
+        kind: Kind::GuardTest,
+        id: "guard-test",
+        by_default: true,
+        severity: Severity::Informational,
+        activity: Activity::Create,
+        title: "TEST of KMS Key Guard",
+        happened: "TEST, nothing happened",
+        meaning: "Somebody asked the guard to prove that its alerts arrive. This is that alert: no key is in danger.",
+        way_back: "Nothing to undo.",
+        technique: None,
     },
     Detection {
         kind: Kind::UnreadableSignal,
@@ -506,6 +575,7 @@ fn finding(kind: Kind, event: &Event, case: Case, now: OffsetDateTime) -> Findin
         },
         origin: origin(detection, event, &subject),
         subject,
+        over: false,
         particulars: case.particulars,
         facts: KeyFacts::unknown(Why::NotAsked),
         assessment: Assessment { severity: detection.severity, reasons: Vec::new() },
@@ -633,12 +703,16 @@ fn origin(detection: &Detection, event: &Event, subject: &Subject) -> Origin {
     }
 }
 
-/// The same for every delivery of the same event, and for every announcement of the same deletion.
-fn uid(detection: &Detection, event: &Event, subject: &Subject) -> Uuid {
+/// The UUIDv5 of what a detection says about a thing of this kind and name.
+pub(crate) fn named(detection: &Detection, what: &str, name: &str) -> Uuid {
     /// What the names under it are unique in.
     const NAMESPACE: Uuid = Uuid::from_u128(0x1c2f_6a52_8d0b_5c57_9a3e_5b1f_4f0e_7d21);
-    let named =
-        |what: &str, name: &str| Uuid::new_v5(&NAMESPACE, format!("{what}\n{}\n{name}", detection.id).as_bytes());
+    Uuid::new_v5(&NAMESPACE, format!("{what}\n{}\n{name}", detection.id).as_bytes())
+}
+
+/// The same for every delivery of the same event, and for every announcement of the same deletion.
+fn uid(detection: &Detection, event: &Event, subject: &Subject) -> Uuid {
+    let named = |what: &str, name: &str| named(detection, what, name);
     if let (Kind::KeyDeleted, Subject::Key(arn)) = (detection.kind, subject) {
         return named("key", &arn.to_string());
     }

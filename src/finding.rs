@@ -7,9 +7,9 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::actor::Actor;
-use crate::detect::{Detection, Kind};
+use crate::detect::{self, Detection, Kind};
 use crate::escape::{inert, is_plain};
-use crate::key::{KeyArn, KeyFacts, Region};
+use crate::key::{KeyArn, KeyFacts, Region, Why};
 
 /// How bad it is, with OCSF's numbers.
 /// <https://schema.ocsf.io/1.5.0/classes/detection_finding>
@@ -107,6 +107,8 @@ pub struct Finding {
     pub subject: Subject,
     /// When it happened.
     pub time: OffsetDateTime,
+    /// Whether the danger that the detection tells of is over: told by what the guard looks after itself.
+    pub over: bool,
     /// Until when it can be undone.
     pub deadline: Deadline,
     /// Who did it.
@@ -124,15 +126,51 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// What the guard found by looking, with no signal of somebody's call behind it. Where and when it looked is what
+    /// `account`, `region` and `time` say; `name` tells this finding from others of the same detection, so that looking
+    /// again at the same time gives the same `metadata.uid`.
+    pub fn noticed(
+        kind: Kind,
+        subject: Subject,
+        account: Option<String>,
+        region: Option<Region>,
+        time: OffsetDateTime,
+        name: &str,
+    ) -> Self {
+        let detection = kind.detection();
+        Self {
+            detection,
+            happened: detection.happened.to_owned(),
+            subject,
+            time,
+            over: false,
+            deadline: Deadline::None,
+            actor: Actor::default(),
+            origin: Origin {
+                uid: detect::named(detection, "noticed", name),
+                event_name: detection.id.to_owned(),
+                event_source: "kms-key-guard".to_owned(),
+                account,
+                region,
+                ..Origin::default()
+            },
+            particulars: Vec::new(),
+            facts: KeyFacts::unknown(Why::NotAsked),
+            assessment: Assessment { severity: detection.severity, reasons: Vec::new() },
+            raw: Value::Null,
+        }
+    }
+
     /// Whether this finding is about a danger, not about the end of one.
     pub fn is_danger(&self) -> bool {
-        self.detection.is_danger()
+        self.detection.is_danger() && !self.over
     }
 
     /// Where in the key's story it stands: the catalogue's, but material that is back doesn't end the story of a key that
     /// still can't be used.
     pub fn activity(&self) -> Activity {
         match self.detection.kind {
+            _ if self.over => Activity::Close,
             Kind::KeyMaterialRestored if self.state().is_some_and(|state| state != "Enabled") => Activity::Update,
             _ => self.detection.activity,
         }
@@ -185,6 +223,7 @@ impl Finding {
         match &self.subject {
             Subject::Key(arn) => arn.to_string(),
             Subject::KeyStore { id: Some(id), .. } => format!("{}/{id}", place()),
+            Subject::Guard { part, .. } => format!("{}/guard/{part}", place()),
             Subject::Unknown { given: Some(given) } if is_plain(given) => format!("{}/{given}", place()),
             Subject::KeyStore { id: None, .. } | Subject::Unknown { .. } => {
                 format!("{}/{}", place(), self.origin.uid)
@@ -204,6 +243,13 @@ pub enum Subject {
         id: Option<String>,
         /// The name its owner gave it.
         name: Option<String>,
+    },
+    /// The guard itself, or what it sees by.
+    Guard {
+        /// What kind of thing, in CloudFormation's words, such as `AWS::Events::Rule`.
+        kind: &'static str,
+        /// Which one: its name or ARN, or the check that failed; inert and in one word.
+        part: String,
     },
     /// Something the record doesn't name so that it could be trusted.
     Unknown {

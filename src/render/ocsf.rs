@@ -196,13 +196,15 @@ fn description(finding: &Finding) -> String {
 
 fn attack(technique: Technique) -> Value {
     let (uid, name) = technique.id_and_name();
-    json!({"version": "17.1", "tactic": {"uid": "TA0040", "name": "Impact"}, "technique": {"uid": uid, "name": name}})
+    let tactic = technique.tactic();
+    json!({"version": "17.1", "tactic": {"uid": tactic.0, "name": tactic.1}, "technique": {"uid": uid, "name": name}})
 }
 
 fn resource(finding: &Finding) -> Value {
     let (uid, kind) = match &finding.subject {
         Subject::Key(arn) => (Some(arn.to_string()), "AWS::KMS::Key"),
         Subject::KeyStore { id, .. } => (id.clone(), "AWS::KMS::CustomKeyStore"),
+        Subject::Guard { kind, part } => (Some(part.clone()), *kind),
         Subject::Unknown { .. } => (None, "AWS::KMS::Key"),
     };
     let tags = finding.facts.tags.known().into_iter().flatten();
@@ -234,7 +236,7 @@ fn data(finding: &Finding) -> Value {
     let given = match &finding.subject {
         Subject::Unknown { given } => given.as_deref().map(|given| cut(given, 256)),
         Subject::KeyStore { name, .. } => name.as_deref().map(|name| cut(name, 256)),
-        Subject::Key(_) => None,
+        Subject::Key(_) | Subject::Guard { .. } => None,
     };
     let unknown = finding.facts.gaps().into_iter();
     let unknown = unknown.filter_map(|(fact, why)| Some((fact.replace(' ', "_"), text::why_unknown(why?).into())));

@@ -31,6 +31,7 @@ pub fn steps(finding: &Finding) -> Vec<Step> {
     match &finding.subject {
         Subject::Key(arn) => key_steps(finding, arn),
         Subject::KeyStore { id: Some(id), .. } => store_steps(finding, id),
+        Subject::Guard { .. } => Vec::new(),
         Subject::KeyStore { id: None, .. } => untrusted(finding, "custom key store"),
         Subject::Unknown { .. } => untrusted(finding, "key"),
     }

@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use super::{display_name, remedy};
 use crate::actor::{Actor, Mfa, Place, Tool, WebSubject, Who};
 use crate::assess::before;
-use crate::detect::{Kind, Technique};
+use crate::detect::Kind;
 use crate::enrich::MOST_GRANTS;
 use crate::escape::{inert, name};
 use crate::finding::{Deadline, Finding, Severity, Source, Subject};
@@ -35,6 +35,7 @@ pub fn subject(finding: &Finding, now: OffsetDateTime) -> String {
     };
     let thing = match &finding.subject {
         Subject::KeyStore { .. } => "Key store",
+        Subject::Guard { .. } => "KMS Key Guard",
         Subject::Unknown { .. } if finding.detection.kind == Kind::UnreadableSignal => "KMS",
         _ => "KMS key",
     };
@@ -214,6 +215,11 @@ fn subject_section(out: &mut Layout, finding: &Finding) {
             if let Some(given) = given {
                 out.field("Name", &name(given, 256));
             }
+        }
+        Subject::Guard { kind, part } => {
+            out.section("PART OF THE GUARD");
+            out.field("Kind", kind);
+            out.field("Which", part);
         }
         Subject::Unknown { given } => {
             out.section("KEY");
@@ -483,8 +489,9 @@ fn way_back(out: &mut Layout, finding: &Finding) {
 fn about(out: &mut Layout, finding: &Finding) {
     out.section("ABOUT THIS ALERT");
     out.field("Detection", finding.detection.id);
-    if let Some((id, technique)) = finding.detection.technique.map(Technique::id_and_name) {
-        out.field("MITRE ATT&CK", &format!("{id} {technique} (TA0040 Impact)"));
+    if let Some(technique) = finding.detection.technique {
+        let ((id, name), (tactic_id, tactic)) = (technique.id_and_name(), technique.tactic());
+        out.field("MITRE ATT&CK", &format!("{id} {name} ({tactic_id} {tactic})"));
     }
     if finding.detection.is_loss() {
         out.field("Helps with", "FINOS CCC.KeyMgmt.CN01, NIST 800-53 SC-12(2), PCI DSS 4.0 10.4, ISO 27001 A.8.16");
