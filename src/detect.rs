@@ -577,6 +577,7 @@ fn finding(kind: Kind, event: &Event, case: Case, now: OffsetDateTime) -> Findin
         subject,
         over: false,
         particulars: case.particulars,
+        remedy: Vec::new(),
         facts: KeyFacts::unknown(Why::NotAsked),
         assessment: Assessment { severity: detection.severity, reasons: Vec::new() },
         raw: event.raw.clone(),

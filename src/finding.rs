@@ -117,6 +117,8 @@ pub struct Finding {
     pub origin: Origin,
     /// What is particular about this one, in sentences; caller-chosen parts are already inert.
     pub particulars: Vec<String>,
+    /// What mends it, where that isn't told by the detection and the key alone: for a finding about the guard itself.
+    pub remedy: Vec<Step>,
     /// What KMS says about the key.
     pub facts: KeyFacts,
     /// How bad it is, and why.
@@ -155,6 +157,7 @@ impl Finding {
                 ..Origin::default()
             },
             particulars: Vec::new(),
+            remedy: Vec::new(),
             facts: KeyFacts::unknown(Why::NotAsked),
             assessment: Assessment { severity: detection.severity, reasons: Vec::new() },
             raw: Value::Null,
@@ -256,6 +259,15 @@ pub enum Subject {
         /// What the record held in that place.
         given: Option<String>,
     },
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What, in a sentence.
+    pub what: String,
+    /// The command for it, ready to paste; put together from validated parts only.
+    pub command: Option<String>,
 }
 
 /// Until when a loss can be undone.

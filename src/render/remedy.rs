@@ -6,17 +6,8 @@
 use uuid::Uuid;
 
 use crate::detect::Kind;
-use crate::finding::{Finding, Subject};
+use crate::finding::{Finding, Step, Subject};
 use crate::key::{KeyArn, Region};
-
-/// One thing to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    /// What, in a sentence.
-    pub what: String,
-    /// The command for it, ready to paste.
-    pub command: Option<String>,
-}
 
 fn say(what: &str) -> Step {
     Step { what: what.to_owned(), command: None }
@@ -26,12 +17,12 @@ fn run(what: &str, command: String) -> Step {
     Step { what: what.to_owned(), command: Some(command) }
 }
 
-/// What brings the key or key store back, in the order in which it works.
+/// What brings the key or key store back, or mends the guard, in the order in which it works.
 pub fn steps(finding: &Finding) -> Vec<Step> {
     match &finding.subject {
         Subject::Key(arn) => key_steps(finding, arn),
         Subject::KeyStore { id: Some(id), .. } => store_steps(finding, id),
-        Subject::Guard { .. } => Vec::new(),
+        Subject::Guard { .. } => finding.remedy.clone(),
         Subject::KeyStore { id: None, .. } => untrusted(finding, "custom key store"),
         Subject::Unknown { .. } => untrusted(finding, "key"),
     }
