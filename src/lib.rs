@@ -41,6 +41,9 @@ pub mod publish;
 pub mod count;
 pub mod handler;
 
+#[cfg(feature = "watch")]
+pub mod coverage;
+
 #[cfg(feature = "cli")]
 pub mod redrive;
 #[cfg(feature = "cli")]

@@ -1,0 +1,273 @@
+//! Can the guard see, and is anyone listening?
+//!
+//! Read by the watch function, which says so when something broke, and by `keyguard doctor`. Nothing here changes
+//! anything. A check that couldn't be done is [`Verdict::Unknown`] with the reason, never a pass.
+
+mod alarms;
+mod cis;
+mod listening;
+mod parts;
+mod policy;
+mod rules;
+mod selectors;
+mod trail;
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_sns::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+pub use parts::{NoParts, Part, Parts};
+
+use crate::detect::Kind;
+use crate::escape::inert;
+use crate::finding::{Finding, Step, Subject};
+use crate::key::Region;
+
+/// A check, as the runbook lists it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct About {
+    /// Its name, in one word; the guard's own findings carry it.
+    pub id: &'static str,
+    /// What has to be so.
+    pub what: &'static str,
+    /// What it looks at, in CloudFormation's words.
+    pub kind: &'static str,
+}
+
+/// Every check there is, in the order of an event's way.
+pub static CHECKS: [&About; 16] = [
+    &parts::DEPLOYED,
+    &trail::LOGGING,
+    &trail::RECORDS,
+    &trail::DELIVERS,
+    &rules::ENABLED,
+    &rules::MATCH,
+    &rules::TARGETS,
+    &rules::INVOKES,
+    &rules::FUNCTION,
+    &rules::KEEPS,
+    &listening::ALERTS,
+    &listening::FINDINGS,
+    &listening::ENCRYPTION,
+    &alarms::QUEUES,
+    &alarms::ALARMS,
+    &cis::CIS,
+];
+
+/// What became of a check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Which one.
+    pub about: &'static About,
+    /// How it came out.
+    pub verdict: Verdict,
+    /// What mends it, in order.
+    pub fix: Vec<Step>,
+}
+
+/// How a check came out, in sentences; text from elsewhere is already inert.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It is so.
+    Pass(String),
+    /// It is so, but for something that should be known.
+    Warn(String),
+    /// It couldn't be looked at, for this reason.
+    Unknown(String),
+    /// It isn't so: the guard is blind or not heard.
+    Fail(String),
+}
+
+impl Verdict {
+    /// In one word: `pass`, `warn`, `unknown` or `fail`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pass(_) => "pass",
+            Self::Warn(_) => "warn",
+            Self::Unknown(_) => "unknown",
+            Self::Fail(_) => "fail",
+        }
+    }
+
+    /// The sentences.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Pass(text) | Self::Warn(text) | Self::Unknown(text) | Self::Fail(text) => text,
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Pass(_) => 0,
+            Self::Warn(_) => 1,
+            Self::Unknown(_) => 2,
+            Self::Fail(_) => 3,
+        }
+    }
+}
+
+impl Check {
+    /// The check over all that was looked at for it: as good as the worst of it.
+    fn of(about: &'static About, looks: Vec<Look>) -> Self {
+        let worst = looks.iter().map(|look| look.verdict.rank()).max().unwrap_or(0);
+        let mut told: Vec<_> = looks.iter().filter(|look| worst == 0 || look.verdict.rank() > 0).collect();
+        told.sort_by_key(|look| std::cmp::Reverse(look.verdict.rank()));
+        let mut sentences: Vec<&str> = Vec::new();
+        for look in &told {
+            if !sentences.contains(&look.verdict.text()) {
+                sentences.push(look.verdict.text());
+            }
+        }
+        let text = sentences.join(" ");
+        let mut fix: Vec<Step> = Vec::new();
+        for step in told.iter().flat_map(|look| &look.fix) {
+            if !fix.contains(step) {
+                fix.push(step.clone());
+            }
+        }
+        let verdict = match worst {
+            0 => Verdict::Pass(text),
+            1 => Verdict::Warn(text),
+            2 => Verdict::Unknown(text),
+            _ => Verdict::Fail(text),
+        };
+        Self { about, verdict, fix }
+    }
+}
+
+/// What was seen of one thing.
+#[derive(Debug, Clone)]
+pub(crate) struct Look {
+    verdict: Verdict,
+    fix: Vec<Step>,
+}
+
+impl Look {
+    fn new(verdict: Verdict) -> Self {
+        Self { verdict, fix: Vec::new() }
+    }
+
+    fn pass(text: impl Into<String>) -> Self {
+        Self::new(Verdict::Pass(text.into()))
+    }
+
+    fn warn(text: impl Into<String>) -> Self {
+        Self::new(Verdict::Warn(text.into()))
+    }
+
+    fn fail(text: impl Into<String>) -> Self {
+        Self::new(Verdict::Fail(text.into()))
+    }
+
+    /// `what` couldn't be looked at because AWS refused, or didn't answer, the action.
+    fn unknown(what: &str, reason: &str) -> Self {
+        Self::new(Verdict::Unknown(format!("{what} isn't known: {reason}.")))
+    }
+
+    /// Adds a command that mends it.
+    fn mend(mut self, what: &str, command: impl Into<String>) -> Self {
+        self.fix.push(Step { what: what.to_owned(), command: Some(command.into()) });
+        self
+    }
+
+    /// Adds something to do that no command does.
+    fn advise(mut self, what: impl Into<String>) -> Self {
+        self.fix.push(Step { what: what.into(), command: None });
+        self
+    }
+}
+
+/// How long one question to AWS may take, its repeats included.
+const ANSWER: Duration = Duration::from_secs(20);
+/// How long one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(8);
+
+/// Looks at everything the guard of this account and Region consists of. Takes the Region from `guard`.
+pub async fn look(sdk: &SdkConfig, guard: &Parts) -> Vec<Check> {
+    let sdk = &in_region(sdk, guard.region.as_str());
+    let (trails, rules, listening, alarms) = tokio::join!(
+        trail::look(sdk, guard),
+        rules::look(sdk, guard),
+        listening::look(sdk, guard),
+        alarms::look(sdk, guard),
+    );
+    let (trails, mut checks) = trails;
+    checks.insert(0, parts::look(guard));
+    checks.extend(rules);
+    checks.extend(listening);
+    checks.extend(alarms);
+    checks.push(cis::look(sdk, guard, &trails).await);
+    checks
+}
+
+/// The same configuration for one Region, with time-outs for looking.
+fn in_region(sdk: &SdkConfig, region: &str) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(crate::aws::CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT)
+        .operation_timeout(ANSWER);
+    sdk.to_builder().region(aws_config::Region::new(region.to_owned())).timeout_config(timeouts.build()).build()
+}
+
+/// What a check that failed, or the end of that, is to those who are told: `over` when it is mended.
+pub fn finding(check: &Check, account: &str, region: &Region, time: OffsetDateTime, over: bool) -> Finding {
+    let About { id, what, kind } = check.about;
+    let at = time.format(&Rfc3339).unwrap_or_else(|_| time.unix_timestamp().to_string());
+    let name = format!("{account}/{region}/{id}/{at}/{over}");
+    let subject = Subject::Guard { kind, part: (*id).to_owned() };
+    let mut finding =
+        Finding::noticed(Kind::GuardBlind, subject, Some(account.to_owned()), Some(region.clone()), time, &name);
+    finding.over = over;
+    if over {
+        finding.happened = "sees and is heard again".into();
+    }
+    finding.particulars.push(format!("What has to be so: {what}"));
+    finding.particulars.push(check.verdict.text().to_owned());
+    if !over {
+        finding.remedy = check.fix.clone();
+    }
+    finding
+}
+
+/// Why AWS didn't answer, so that a reader knows what to give or to mend.
+fn why<E, R>(action: &str, error: &SdkError<E, R>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    let Some(code) = error.code() else {
+        let causes = DisplayErrorContext(error).to_string();
+        return format!("{action} got no answer ({})", inert(&causes, 300));
+    };
+    if is_denied(code) {
+        return format!("no permission {action}");
+    }
+    let region =
+        matches!(code, "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidToken" | "OptInRequired");
+    let hint = if region { "; the credentials are wrong, or the Region isn't enabled for the account" } else { "" };
+    let message = error.message().unwrap_or("no message").lines().next().unwrap_or_default();
+    format!("{action} answered {}: {}{hint}", inert(code, 64), inert(message, 300))
+}
+
+/// AWS's services spell it in several ways.
+fn is_denied(code: &str) -> bool {
+    code.starts_with("AccessDenied")
+        || matches!(
+            code,
+            "AuthorizationError" | "UnauthorizedOperation" | "InsufficientDependencyServiceAccessPermissionException"
+        )
+}
+
+/// Whether the answer is that there is no such thing.
+fn is_missing<E, R>(error: &SdkError<E, R>) -> bool
+where
+    E: ProvideErrorMetadata,
+{
+    error.code().is_some_and(|code| {
+        code.contains("NotFound") || code.contains("NonExistentQueue") || code == "QueueDoesNotExist"
+    })
+}

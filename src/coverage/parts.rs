@@ -1,0 +1,176 @@
+//! What the guard of this account and Region consists of, as its CloudFormation stack says.
+
+use std::collections::BTreeMap;
+
+use aws_config::SdkConfig;
+use aws_sdk_sns::error::ProvideErrorMetadata;
+
+use super::{About, Check, Look, in_region, why};
+use crate::escape::inert;
+use crate::key::{Region, is_account_id};
+
+pub(super) static DEPLOYED: About = About {
+    id: "guard-deployed",
+    what: "The guard's stack is there and complete.",
+    kind: "AWS::CloudFormation::Stack",
+};
+
+/// The stack's parts.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The stack's name.
+    pub stack: String,
+    /// Such as `UPDATE_COMPLETE`.
+    pub status: String,
+    /// The account it is in.
+    pub account: String,
+    /// The Region it is in.
+    pub region: Region,
+    /// Logical id of the template, and what became of it.
+    pub resources: BTreeMap<String, Part>,
+    /// The stack's parameters.
+    pub parameters: BTreeMap<String, String>,
+    /// The stack's outputs.
+    pub outputs: BTreeMap<String, String>,
+}
+
+/// A resource of the stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Such as `AWS::Events::Rule`.
+    pub kind: String,
+    /// Its physical id: the name, ARN or URL that CloudFormation keeps; empty if it has none (yet).
+    pub id: String,
+}
+
+/// Why the guard's parts can't be told.
+#[derive(Debug, thiserror::Error)]
+pub enum NoParts {
+    /// There is no such stack.
+    #[error("there is no stack {stack} in {region}: KMS Key Guard isn't deployed there, or under another name")]
+    NoStack {
+        /// Its name.
+        stack: String,
+        /// The Region that was asked.
+        region: String,
+    },
+    /// It couldn't be asked.
+    #[error("the stack {stack} can't be read: {why}")]
+    Unreadable {
+        /// Its name.
+        stack: String,
+        /// The reason.
+        why: String,
+    },
+}
+
+impl Parts {
+    /// Asks CloudFormation, in the Region of `sdk`.
+    pub async fn find(sdk: &SdkConfig, stack: &str) -> Result<Self, NoParts> {
+        let region = sdk.region().map(ToString::to_string).unwrap_or_default();
+        let client = aws_sdk_cloudformation::Client::new(&in_region(sdk, &region));
+        let unreadable = |why: String| NoParts::Unreadable { stack: inert(stack, 128), why };
+        let stacks = client.describe_stacks().stack_name(stack).send().await.map_err(|error| {
+            let missing = error.message().is_some_and(|message| message.contains("does not exist"));
+            if missing {
+                return NoParts::NoStack { stack: inert(stack, 128), region: region.clone() };
+            }
+            unreadable(why("cloudformation:DescribeStacks", &error))
+        })?;
+        let Some(found) = stacks.stacks().first() else {
+            return Err(NoParts::NoStack { stack: inert(stack, 128), region });
+        };
+        // arn:aws:cloudformation:REGION:ACCOUNT:stack/NAME/ID
+        let mut id = found.stack_id().unwrap_or_default().split(':').skip(3);
+        let (place, account) = (id.next().unwrap_or_default(), id.next().unwrap_or_default());
+        let region = place.parse().map_err(|_| unreadable(format!("its id names no Region: {}", inert(place, 64))))?;
+        if !is_account_id(account) {
+            return Err(unreadable(format!("its id names no account: {}", inert(account, 64))));
+        }
+        let mut resources = BTreeMap::new();
+        let mut pages = client.list_stack_resources().stack_name(stack).into_paginator().items().send();
+        while let Some(resource) = pages.next().await {
+            let resource = resource.map_err(|error| unreadable(why("cloudformation:ListStackResources", &error)))?;
+            let deleted = resource.resource_status().is_some_and(|status| status.as_str() == "DELETE_COMPLETE");
+            if let Some(name) = resource.logical_resource_id().filter(|_| !deleted) {
+                let kind = resource.resource_type().unwrap_or_default().to_owned();
+                let id = resource.physical_resource_id().unwrap_or_default().to_owned();
+                resources.insert(name.to_owned(), Part { kind, id });
+            }
+        }
+        let pairs = |key: Option<&str>, value: Option<&str>| Some((key?.to_owned(), value?.to_owned()));
+        Ok(Self {
+            stack: stack.to_owned(),
+            status: found.stack_status().map_or_else(|| "unknown".into(), |status| status.as_str().to_owned()),
+            account: account.to_owned(),
+            region,
+            resources,
+            parameters: found
+                .parameters()
+                .iter()
+                .filter_map(|p| pairs(p.parameter_key(), p.resolved_value().or(p.parameter_value())))
+                .collect(),
+            outputs: found.outputs().iter().filter_map(|o| pairs(o.output_key(), o.output_value())).collect(),
+        })
+    }
+
+    /// The physical id of the resource that the template calls so; None if the stack has none.
+    pub fn id(&self, logical: &str) -> Option<&str> {
+        self.resources.get(logical).map(|part| part.id.as_str()).filter(|id| !id.is_empty())
+    }
+
+    /// All resources of this type: logical and physical id.
+    pub fn all<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let of_kind = self.resources.iter().filter(move |(_, part)| part.kind == kind && !part.id.is_empty());
+        of_kind.map(|(logical, part)| (logical.as_str(), part.id.as_str()))
+    }
+
+    /// A parameter of the stack, unless it is empty.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Whether a parameter that takes `true` or `false` is set.
+    pub(super) fn is_on(&self, parameter: &str) -> bool {
+        self.parameter(parameter) == Some("true")
+    }
+
+    /// The topic for people.
+    pub fn alerts_topic(&self) -> Option<&str> {
+        self.parameter("ExistingAlertsTopicArn").or_else(|| self.id("AlertsTopic"))
+    }
+
+    /// The topic for machines.
+    pub fn findings_topic(&self) -> Option<&str> {
+        self.parameter("ExistingFindingsTopicArn").or_else(|| self.id("FindingsTopic"))
+    }
+
+    /// The ARN of something in the guard's account and Region.
+    pub(super) fn arn(&self, service: &str, resource: &str) -> String {
+        format!("arn:{}:{service}:{}:{}:{resource}", self.region.partition().name, self.region, self.account)
+    }
+}
+
+/// A stack that failed halfway may lack anything.
+pub(super) fn look(guard: &Parts) -> Check {
+    let Parts { stack, status, region, .. } = guard;
+    let complete = matches!(
+        status.as_str(),
+        "CREATE_COMPLETE"
+            | "UPDATE_COMPLETE"
+            | "UPDATE_ROLLBACK_COMPLETE"
+            | "IMPORT_COMPLETE"
+            | "IMPORT_ROLLBACK_COMPLETE"
+    );
+    let look = if complete {
+        Look::pass(format!("The stack {stack} is {status}."))
+    } else if status.ends_with("_IN_PROGRESS") && !status.starts_with("DELETE") {
+        Look::warn(format!("The stack {stack} is being changed ({status}); look again when it is done."))
+    } else {
+        Look::fail(format!("The stack {stack} is {status}.")).mend(
+            "See what went wrong, and deploy again:",
+            format!("aws cloudformation describe-stack-events --region {region} --stack-name {stack}"),
+        )
+    };
+    Check::of(&DEPLOYED, vec![look])
+}
