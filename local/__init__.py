@@ -5,6 +5,9 @@
     kms.py         key states, last usage; hands every call on to
     cloudtrail.py  the record that CloudTrail writes of it, in CloudTrail's own shape, on to
     events.py      EventBridge: which rules see it, and how a function or a dead letter queue gets it
+    buses.py       EventBridge: from a rule to a bus, in another account and Region too
+    iam.py         what a role or a resource's policy allows there
+    organizations.py  one organization of several accounts
     sns.py         what SNS refuses
     aws.py         starts and stops the host, builds and deploys the stack (demo, `make local`, tests)
     demo.py        `make demo`

@@ -120,6 +120,15 @@ class LocalAws:
         trails.create_trail(Name="management", S3BucketName=f"trail-{account}-{region}", IsMultiRegionTrail=True)
         trails.start_logging(Name="management")
 
+    def organization(self, management: str, *members: str) -> str:
+        """Found an organization whose members have accepted, and return its id."""
+        organizations = self.client("organizations", management)
+        founded = organizations.create_organization(FeatureSet="ALL")["Organization"]
+        for account in members:
+            invitation = organizations.invite_account_to_organization(Target={"Id": account, "Type": "ACCOUNT"})
+            self.client("organizations", account).accept_handshake(HandshakeId=invitation["Handshake"]["Id"])
+        return founded["Id"]
+
     def person(self, name: str, role: str, account: str = ACCOUNT, region: str = REGION) -> dict[str, str]:
         """Credentials of a person who assumed a role."""
         trust = {"Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "sts:AssumeRole", "Effect": "Allow"}

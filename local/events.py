@@ -35,6 +35,12 @@ def mend() -> None:
     replace(sqs, "queue_policy_allows", "queue_arn service source_arn source_account", lambda _: _queue_allows)
 
 
+def current_target() -> dict[str, Any]:
+    """The target that is being delivered to."""
+    delivery = _delivery.get()
+    return delivery[1] if delivery else {}
+
+
 def deliver(source: str, detail_type: str, detail: Any, resources: list[str] | None = None) -> None:
     """Put an event of an AWS service on the default bus of the current account and Region."""
     entry = {"Source": source, "DetailType": detail_type, "Detail": json.dumps(detail), "Resources": resources or []}
@@ -100,9 +106,9 @@ def _dispatch_to_lambda(arn: str, payload: str) -> None:
     """
     func, config, name = lambda_svc._get_func_record_for_ref(arn)
     if not func or not config:
-        _dead_letter(arn, payload, "NO_RESOURCE", f"Function not found: {arn}")
+        dead_letter(arn, payload, "NO_RESOURCE", f"Function not found: {arn}")
     elif not _function_allows(func, arn):
-        _dead_letter(arn, payload, "NO_PERMISSIONS", f"The rule may not invoke {arn}")
+        dead_letter(arn, payload, "NO_PERMISSIONS", f"The rule may not invoke {arn}")
     else:
         record = lambda_svc._execution_record_for_config(func, config)
         lambda_svc.invoke_async_with_retry(record, json.loads(payload))
@@ -136,7 +142,7 @@ def _service_may(service: str, action: str, resource_arn: str, policy: Any, sour
     return bool(policy) and evaluate_resource_policy(policy, context, service=service).decision == "Allow"
 
 
-def _dead_letter(target_arn: str, payload: str, code: str, message: str) -> None:
+def dead_letter(target_arn: str, payload: str, code: str, message: str) -> None:
     """Store what the rule couldn't deliver in the target's dead letter queue, or lose it, as AWS does."""
     rule, target = _delivery.get() or ({}, {})
     queue_arn = (target.get("DeadLetterConfig") or {}).get("Arn", "")
