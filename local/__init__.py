@@ -2,8 +2,9 @@
 
     host.py        the process: ministack on loopback, mended, with one way in for service events
     pinned.py      how functions of the pinned ministack are replaced
-    kms.py         key states, last usage; hands every call on to
-    cloudtrail.py  the record that CloudTrail writes of it, in CloudTrail's own shape, on to
+    kms.py         key states, last usage
+    calls.py       what a client asked of a service and what it got, whatever the protocol, for
+    cloudtrail.py  the record that CloudTrail writes of a call, in CloudTrail's own shape, on to
     events.py      EventBridge: which rules see it, and how a function or a dead letter queue gets it
     buses.py       EventBridge: from a rule to a bus, in another account and Region too
     iam.py         what a role or a resource's policy allows there

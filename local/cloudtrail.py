@@ -1,4 +1,4 @@
-"""CloudTrail: the record of a KMS call, in CloudTrail's own shape, handed to EventBridge.
+"""CloudTrail: the record of a call, in CloudTrail's own shape, handed to EventBridge.
 
 ministack records calls too, with the API's parameter names, no response and no error, and tells nobody.
 Shapes after "Logging AWS KMS API calls with AWS CloudTrail" and "CloudTrail record contents".
@@ -8,30 +8,76 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from datetime import datetime, timezone
-from functools import cache
 from typing import Any
 
-import botocore.session
-from botocore.model import ServiceModel, Shape
-from ministack.core.responses import get_account_id, get_request_client_ip
+from botocore.model import Shape
+from ministack import app
+from ministack.core.responses import get_account_id, get_region, get_request_client_ip, request_scope
+from ministack.core.router import extract_access_key_id
 from ministack.services import cloudtrail, sts
 
 from . import events, kms
+from .calls import Call, read_answer, read_request
 from .pinned import replace
 
 log = logging.getLogger("local.cloudtrail")
 
-READS = ("Decrypt", "Derive", "Describe", "Encrypt", "Generate", "Get", "List", "ReEncrypt", "Sign", "Verify")
-"""KMS operations that CloudTrail marks read-only start with one of these; using a key is a read."""
+Response = tuple[int, dict[str, str], bytes]
+Handler = Callable[..., Awaitable[Response]]
 
-NEVER_RECORDED = frozenset({"GrantToken", "GrantTokens"})
-"""Secrets; key material and ciphertext are left out as blobs."""
+READS = tuple(
+    "AssumeRole Check Decrypt Derive Describe Encrypt Filter Generate Get List Lookup ReEncrypt Sign Simulate Test "
+    "Validate Verify".split()
+)
+"""Operations that CloudTrail marks read-only start with one of these; using a key is a read."""
+
+NOT_MANAGEMENT = {
+    "events": ("PutEvents", "PutPartnerEvents"),
+    "lambda": ("Invoke",),
+    "logs": ("PutLogEvents", "StartLiveTail"),
+    "monitoring": ("PutMetricData", "GetMetricData"),
+    "sns": ("Publish",),
+    "sqs": ("ChangeMessageVisibility", "DeleteMessage", "ReceiveMessage", "SendMessage"),
+}
+"""Operations that are data events, which no trail records unless it is told to, start with one of these."""
+
+VERSIONED = {
+    **dict.fromkeys(
+        (
+            "CreateAlias DeleteAlias UpdateAlias CreateEventSourceMapping DeleteEventSourceMapping "
+            "UpdateEventSourceMapping CreateFunction DeleteFunction PublishVersion"
+        ).split(),
+        "20150331",
+    ),
+    **dict.fromkeys(
+        (
+            "AddPermission RemovePermission GetPolicy GetFunction GetFunctionConfiguration UpdateFunctionCode "
+            "UpdateFunctionConfiguration"
+        ).split(),
+        "20150331v2",
+    ),
+    **dict.fromkeys(("PutFunctionConcurrency", "DeleteFunctionConcurrency"), "20171031"),
+    **dict.fromkeys(("TagResource", "UntagResource"), "20170331v2"),
+    "PublishLayerVersion": "20181031",
+}
+"""What CloudTrail appends to the names of Lambda's operations ("Logging Lambda API calls using AWS CloudTrail")."""
+
+GLOBAL = frozenset({"iam", "organizations"})
+"""Services whose calls are recorded in us-east-1."""
+
+NEVER_RECORDED = frozenset({"Environment", "GrantToken", "GrantTokens", "SecretAccessKey", "SessionToken"})
+"""Secrets; key material, ciphertext and code are left out as blobs."""
+
+_recorded: ContextVar[bool] = ContextVar("_recorded", default=False)
+"""Whether the call that is being answered is recorded here, so that ministack doesn't record it too."""
 
 
 def mend() -> None:
-    """Record KMS calls as CloudTrail does, and deliver them."""
+    """Record calls as CloudTrail does, and deliver them."""
+    replace(app, "_dispatch_service_request", "method path headers body query_params request_id", _dispatch)
     replace(
         cloudtrail,
         "record_event",
@@ -42,51 +88,91 @@ def mend() -> None:
 
 def _record_event(original: Callable[..., None]) -> Callable[..., None]:
     def record_event(**seen: Any) -> None:
-        call = kms.answered.get()
-        if seen["service"] != "kms" or call is None:
+        if not _recorded.get():
             original(**seen)
-            return
-        try:
-            record = kms_record(call, seen["access_key_id"], seen["region"], seen["request_id"], seen["user_agent"])
-            kms.remember_use(call, record["eventID"], record["requestID"])
-            _keep(record)
-            if _a_trail_logs(record):
-                events.deliver("aws.kms", "AWS API Call via CloudTrail", record)
-        except Exception:
-            # ministack ignores errors here, and a lost record must not go unseen.
-            log.exception("no record of %s", call.action)
-            raise
 
     return record_event
 
 
-def kms_record(call: kms.Call, access_key: str, region: str, request_id: str, user_agent: str) -> dict[str, Any]:
-    """The CloudTrail record of one KMS call."""
-    account = get_account_id()
-    read_only = call.action.startswith(READS)
+def _dispatch(original: Handler) -> Handler:
+    """Answer the call, then record it."""
+
+    async def dispatch(
+        method: str, path: str, headers: dict, body: bytes, query_params: dict, request_id: str
+    ) -> Response:
+        try:
+            call = read_request(method, path, headers, body, query_params)
+        except ValueError:
+            call = None
+        if call is None or call.operation.name.startswith(NOT_MANAGEMENT.get(call.service, ("-",))):
+            return await original(method, path, headers, body, query_params, request_id)
+        kms.answered.set(None)
+        _recorded.set(True)
+        # The call that switches a trail off is the last one that it logs.
+        was_logged = call.service == "cloudtrail" and _a_trail_logs(_selected_by(call))
+        response = await original(method, path, headers, body, query_params, request_id)
+        _recorded.set(False)
+        try:
+            read_answer(call, headers, response)
+            record = _record(call, extract_access_key_id(headers, query_params), request_id, headers)
+            deliver(record, was_logged)
+        except Exception:
+            # The call is done; its record must not be lost in silence.
+            log.exception("no record of %s", call.operation.name)
+        return response
+
+    return dispatch
+
+
+def deliver(record: dict[str, Any], was_logged: bool = False) -> None:
+    """Keep the record in the event history, and hand it to EventBridge if a trail logs it."""
+    with request_scope(record["recipientAccountId"], record["awsRegion"]):
+        _keep(record)
+        if was_logged or _a_trail_logs(record):
+            source = f"aws.{record['eventSource'].split('.')[0]}"
+            events.deliver(source, "AWS API Call via CloudTrail", record)
+
+
+def _selected_by(call: Call) -> dict[str, Any]:
+    """The part of a record that event selectors look at."""
+    return {
+        "eventSource": f"{call.service}.amazonaws.com",
+        "eventName": call.operation.name + (VERSIONED.get(call.operation.name, "") if call.service == "lambda" else ""),
+        "readOnly": call.operation.name.startswith(READS),
+        "eventType": "AwsApiCall",
+        "managementEvent": True,
+        "eventCategory": "Management",
+    }
+
+
+def _record(call: Call, access_key: str, request_id: str, headers: dict[str, str]) -> dict[str, Any]:
+    """The CloudTrail record of one call."""
+    account, selected = get_account_id(), _selected_by(call)
     record = {
         "eventVersion": "1.11",
         "userIdentity": user_identity(access_key),
         "eventTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "eventSource": "kms.amazonaws.com",
-        "eventName": call.action,
-        "awsRegion": region,
+        "eventSource": selected["eventSource"],
+        "eventName": selected["eventName"],
+        "awsRegion": "us-east-1" if call.service in GLOBAL else get_region(),
         "sourceIPAddress": get_request_client_ip(),
-        "userAgent": user_agent,
+        "userAgent": headers.get("user-agent", ""),
         "requestParameters": _request_parameters(call),
-        "responseElements": None if read_only else _response_elements(call),
+        "responseElements": None if selected["readOnly"] else _response_elements(call),
         "requestID": request_id,
         "eventID": str(uuid.uuid4()),
-        "readOnly": read_only,
-        "resources": _resources(call, account),
-        "eventType": "AwsApiCall",
-        "managementEvent": True,
         "recipientAccountId": account,
-        "eventCategory": "Management",
+        **selected,
     }
-    if not call.succeeded:
-        record["errorCode"] = str(call.answer.get("__type", "")).rsplit("#", 1)[-1]
-        record["errorMessage"] = call.answer.get("message") or call.answer.get("Message") or ""
+    if call.error:
+        record["errorCode"], record["errorMessage"] = call.error
+    if key_call := kms.answered.get():
+        # About the key, which the request may name by id, alias or ARN.
+        record["resources"] = _resources(key_call, account)
+        if not record["readOnly"] and not call.error and not record["responseElements"] and key_call.key:
+            # Where the answer is empty, the key's ARN (since December 2022).
+            record["responseElements"] = {"keyId": key_call.key["Arn"]}
+        kms.remember_use(key_call, record["eventID"], request_id)
     return record
 
 
@@ -119,21 +205,14 @@ def user_identity(access_key: str) -> dict[str, Any]:
     return {"type": "Root", **identity}
 
 
-def _request_parameters(call: kms.Call) -> dict[str, Any] | None:
-    model = _kms_model()
-    if call.action not in model.operation_names:
-        return None
-    shape = model.operation_model(call.action).input_shape
+def _request_parameters(call: Call) -> dict[str, Any] | None:
+    shape = call.operation.input_shape
     return in_cloudtrail_form(call.parameters, shape) or None if shape else None
 
 
-def _response_elements(call: kms.Call) -> dict[str, Any] | None:
-    """The answer to a write; where that is empty, the key's ARN (since December 2022)."""
-    if not call.succeeded:
-        return None
-    shape = _kms_model().operation_model(call.action).output_shape
-    elements = in_cloudtrail_form(call.answer, shape) if shape else {}
-    return elements or ({"keyId": call.key["Arn"]} if call.key else None)
+def _response_elements(call: Call) -> dict[str, Any] | None:
+    shape = call.operation.output_shape
+    return None if call.error or shape is None else in_cloudtrail_form(call.answer, shape) or None
 
 
 def _resources(call: kms.Call, account: str) -> list[dict[str, str]]:
@@ -154,8 +233,8 @@ def in_cloudtrail_form(value: Any, shape: Shape) -> Any:
         }
     if shape.type_name == "list" and isinstance(value, list):
         return [in_cloudtrail_form(item, shape.member) for item in value]
-    if shape.type_name == "timestamp" and isinstance(value, int | float):
-        return cloudtrail_time(value)
+    if shape.type_name == "timestamp" and isinstance(value, int | float | datetime):
+        return cloudtrail_time(value.timestamp() if isinstance(value, datetime) else value)
     return value
 
 
@@ -163,11 +242,6 @@ def cloudtrail_time(seconds: float) -> str:
     """A time in CloudTrail's words: Nov 2, 2021, 11:25:25 PM."""
     at = datetime.fromtimestamp(seconds, timezone.utc)
     return f"{at:%b} {at.day}, {at.year}, {at.hour % 12 or 12}:{at:%M:%S %p}"
-
-
-@cache
-def _kms_model() -> ServiceModel:
-    return botocore.session.Session().get_service_model("kms")
 
 
 def _keep(record: dict[str, Any]) -> None:
@@ -182,7 +256,8 @@ def _keep(record: dict[str, Any]) -> None:
             "AccessKeyId": record["userIdentity"]["accessKeyId"],
             "ReadOnly": str(record["readOnly"]).lower(),
             "Resources": [
-                {"ResourceType": "AWS::KMS::Key", "ResourceName": resource["ARN"]} for resource in record["resources"]
+                {"ResourceType": "AWS::KMS::Key", "ResourceName": resource["ARN"]}
+                for resource in record.get("resources", [])
             ],
             "CloudTrailEvent": json.dumps(record),
         }

@@ -135,7 +135,8 @@ async def _serve(app: Any, listener: socket.socket, endpoint: str, until_stdin_c
 
 
 def _wait_for_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    while sys.stdin.buffer.read(4096):
+    # Not sys.stdin, whose lock would be held when the interpreter ends.
+    while os.read(0, 4096):
         pass
     loop.call_soon_threadsafe(stop.set)
 

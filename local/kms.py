@@ -40,7 +40,7 @@ CRYPTOGRAPHIC = frozenset(
 
 @dataclass
 class Call:
-    """One call as it was answered: what CloudTrail writes its record from."""
+    """One call as it was answered, with what CloudTrail's record says of the key."""
 
     action: str
     parameters: dict[str, Any]
@@ -56,7 +56,7 @@ class Call:
 
 
 answered: ContextVar[Call | None] = ContextVar("answered", default=None)
-"""The call that was answered in this request; ministack tells CloudTrail about it without its answer."""
+"""The call that was answered in this request, for its record."""
 
 
 def mend() -> None:
