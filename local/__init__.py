@@ -8,6 +8,7 @@
     events.py      EventBridge: which rules see it, and how a function or a dead letter queue gets it
     buses.py       EventBridge: from a rule to a bus, in another account and Region too
     iam.py         what a role or a resource's policy allows there
+    sts.py         who may assume a role; functions are their role
     organizations.py  one organization of several accounts
     sns.py         what SNS refuses
     aws.py         starts and stops the host, builds and deploys the stack (demo, `make local`, tests)

@@ -19,7 +19,7 @@ from ministack.core.responses import get_account_id, get_region, get_request_cli
 from ministack.core.router import extract_access_key_id
 from ministack.services import cloudtrail, sts
 
-from . import events, kms
+from . import events, iam, kms
 from .calls import Call, read_answer, read_request
 from .pinned import replace
 
@@ -182,7 +182,7 @@ def user_identity(access_key: str) -> dict[str, Any]:
     account, arn = caller["accountId"], caller["userArn"]
     identity = {"principalId": caller["userId"], "arn": arn, "accountId": account, "accessKeyId": access_key}
     if caller["principalType"] == "AssumedRole":
-        role = arn.split("/")[1]
+        role = iam.role_of_session(arn)
         return {
             "type": "AssumedRole",
             **identity,
@@ -190,9 +190,9 @@ def user_identity(access_key: str) -> dict[str, Any]:
                 "sessionIssuer": {
                     "type": "Role",
                     "principalId": str(caller["userId"]).split(":")[0],
-                    "arn": f"arn:aws:iam::{account}:role/{role}",
+                    "arn": role,
                     "accountId": account,
-                    "userName": role,
+                    "userName": role.rsplit("/", 1)[-1],
                 },
                 "attributes": {
                     "creationDate": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

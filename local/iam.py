@@ -35,6 +35,13 @@ def find_role(role_arn: str) -> dict[str, Any] | None:
     return role if role and role.get("Arn") == role_arn else None
 
 
+def role_of_session(session_arn: str) -> str:
+    """The ARN of the role, path and all, that a session arn:aws:sts::…:assumed-role/name/session is of."""
+    account, name = session_arn.split(":")[4], session_arn.split("/")[1]
+    role = iam._roles.get_scoped(account, None, name)
+    return role["Arn"] if role else f"arn:aws:iam::{account}:role/{name}"
+
+
 def role_refuses(role_arn: str, service: str, action: str, resource_arn: str, source_arn: str) -> str:
     """Why a service can't do this with the role, or an empty text: no such role, not trusted, not allowed."""
     role = find_role(role_arn)
