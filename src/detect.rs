@@ -77,6 +77,11 @@ impl Detection {
         self.is_danger() && !of_no_key
     }
 
+    /// Whether a signal brings it about; the others are what the guard notices by looking.
+    pub fn is_signalled(&self) -> bool {
+        !matches!(self.kind, Kind::KeyAtRisk | Kind::GuardBlind)
+    }
+
     /// Whether it tells of the guard itself, not of a key.
     pub fn is_about_the_guard(&self) -> bool {
         matches!(self.kind, Kind::GuardBlind | Kind::GuardTampered | Kind::GuardTest)
