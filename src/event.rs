@@ -465,7 +465,7 @@ fn instant(value: &Value, field: &str) -> Option<OffsetDateTime> {
     }
 }
 
-fn text(value: &Value, field: &str) -> Option<String> {
+pub(crate) fn text(value: &Value, field: &str) -> Option<String> {
     value.get(field)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
@@ -476,7 +476,7 @@ fn number(value: &Value, field: &str) -> Option<i64> {
     }
 }
 
-fn truth(value: &Value, field: &str) -> Option<bool> {
+pub(crate) fn truth(value: &Value, field: &str) -> Option<bool> {
     match value.get(field)? {
         Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
         Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
@@ -484,7 +484,7 @@ fn truth(value: &Value, field: &str) -> Option<bool> {
     }
 }
 
-fn array(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+pub(crate) fn array(value: Option<&Value>) -> impl Iterator<Item = &Value> {
     value.and_then(Value::as_array).into_iter().flatten()
 }
 

@@ -26,6 +26,7 @@ pub mod key;
 pub mod actor;
 pub mod detect;
 pub mod policy;
+pub mod selectors;
 
 pub mod finding;
 
