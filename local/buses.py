@@ -21,7 +21,7 @@ from ministack.services import eventbridge
 from ministack.services.cloudformation import provisioners
 
 from . import events, iam
-from .pinned import replace
+from .pinned import replace, replace_entry
 
 log = logging.getLogger("local.buses")
 
@@ -36,16 +36,12 @@ def mend() -> None:
     replace(eventbridge, "_validate_target_arn", "target", _validate_target)
     replace(eventbridge, "_put_permission", "data", lambda _: _put_permission)
     replace(eventbridge, "_delete_event_bus", "data", _delete_event_bus)
-    replace(provisioners, "_eb_event_bus_create", "logical_id props stack_name", _create_bus_of_stack)
-    replace(
-        provisioners, "_eb_event_bus_update", "physical_id old_props new_props stack_name", _update_bus_of_stack
-    )
-    replace(provisioners, "_eb_rule_create", "logical_id props stack_name", _create_rule_of_stack)
+    replace(provisioners, "_eb_rule_bus_name", "props", lambda original: original)
     handlers = provisioners._RESOURCE_HANDLERS
-    handlers["AWS::Events::EventBus"].update(
-        create=provisioners._eb_event_bus_create, update=provisioners._eb_event_bus_update
-    )
-    handlers["AWS::Events::Rule"].update(create=provisioners._eb_rule_create)
+    buses, rules = handlers.get("AWS::Events::EventBus", {}), handlers.get("AWS::Events::Rule", {})
+    replace_entry(buses, "create", "_RESOURCE_HANDLERS['AWS::Events::EventBus']", _create_bus_of_stack)
+    replace_entry(buses, "update", "_RESOURCE_HANDLERS['AWS::Events::EventBus']", _update_bus_of_stack)
+    replace_entry(rules, "create", "_RESOURCE_HANDLERS['AWS::Events::Rule']", _create_rule_of_stack)
     handlers["AWS::Events::EventBusPolicy"] = {
         "create": _create_policy_of_stack,
         "update": _update_policy_of_stack,

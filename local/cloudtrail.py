@@ -74,6 +74,9 @@ NEVER_RECORDED = frozenset({"Environment", "GrantToken", "GrantTokens", "SecretA
 _recorded: ContextVar[bool] = ContextVar("_recorded", default=False)
 """Whether the call that is being answered is recorded here, so that ministack doesn't record it too."""
 
+_caller: ContextVar[str] = ContextVar("_caller", default="")
+"""The access key of the call that is being answered, or that set off what goes on."""
+
 
 def mend() -> None:
     """Record calls as CloudTrail does, and deliver them."""
@@ -106,15 +109,17 @@ def _dispatch(original: Handler) -> Handler:
             call = None
         if call is None or call.operation.name.startswith(NOT_MANAGEMENT.get(call.service, ("-",))):
             return await original(method, path, headers, body, query_params, request_id)
+        access_key = extract_access_key_id(headers, query_params)
         kms.answered.set(None)
         _recorded.set(True)
+        _caller.set(access_key)
         # The call that switches a trail off is the last one that it logs.
-        was_logged = call.service == "cloudtrail" and _a_trail_logs(_selected_by(call))
+        was_logged = call.service == "cloudtrail" and _a_trail_logs(_selected_by(call.service, call.operation.name))
         response = await original(method, path, headers, body, query_params, request_id)
         _recorded.set(False)
         try:
             read_answer(call, headers, response)
-            record = _record(call, extract_access_key_id(headers, query_params), request_id, headers)
+            record = _record(call, access_key, request_id, headers)
             deliver(record, was_logged)
         except Exception:
             # The call is done; its record must not be lost in silence.
@@ -133,42 +138,52 @@ def deliver(record: dict[str, Any], was_logged: bool = False) -> None:
             events.deliver(source, "AWS API Call via CloudTrail", record)
 
 
-def _selected_by(call: Call) -> dict[str, Any]:
+def record_by_service(service: str, operation: str, parameters: dict[str, Any], principal: str) -> dict[str, Any]:
+    """The record of a call that an AWS service made on behalf of whoever called it."""
+    record = _record_head(service, operation, _caller.get(), principal, principal)
+    record["userIdentity"]["invokedBy"] = principal
+    return {**record, "requestParameters": parameters or None, "responseElements": None, "requestID": str(uuid.uuid4())}
+
+
+def _selected_by(service: str, operation: str) -> dict[str, Any]:
     """The part of a record that event selectors look at."""
     return {
-        "eventSource": f"{call.service}.amazonaws.com",
-        "eventName": call.operation.name + (VERSIONED.get(call.operation.name, "") if call.service == "lambda" else ""),
-        "readOnly": call.operation.name.startswith(READS),
+        "eventSource": f"{service}.amazonaws.com",
+        "eventName": operation + (VERSIONED.get(operation, "") if service == "lambda" else ""),
+        "readOnly": operation.startswith(READS),
         "eventType": "AwsApiCall",
         "managementEvent": True,
         "eventCategory": "Management",
     }
 
 
-def _record(call: Call, access_key: str, request_id: str, headers: dict[str, str]) -> dict[str, Any]:
-    """The CloudTrail record of one call."""
-    account, selected = get_account_id(), _selected_by(call)
-    record = {
+def _record_head(service: str, operation: str, access_key: str, address: str, user_agent: str) -> dict[str, Any]:
+    """A record without what was asked and answered."""
+    return {
         "eventVersion": "1.11",
         "userIdentity": user_identity(access_key),
         "eventTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "eventSource": selected["eventSource"],
-        "eventName": selected["eventName"],
-        "awsRegion": "us-east-1" if call.service in GLOBAL else get_region(),
-        "sourceIPAddress": get_request_client_ip(),
-        "userAgent": headers.get("user-agent", ""),
-        "requestParameters": _request_parameters(call),
-        "responseElements": None if selected["readOnly"] else _response_elements(call),
-        "requestID": request_id,
+        "awsRegion": "us-east-1" if service in GLOBAL else get_region(),
+        "sourceIPAddress": address,
+        "userAgent": user_agent,
         "eventID": str(uuid.uuid4()),
-        "recipientAccountId": account,
-        **selected,
+        "recipientAccountId": get_account_id(),
+        **_selected_by(service, operation),
     }
+
+
+def _record(call: Call, access_key: str, request_id: str, headers: dict[str, str]) -> dict[str, Any]:
+    """The CloudTrail record of one call."""
+    agent = headers.get("user-agent", "")
+    record = _record_head(call.service, call.operation.name, access_key, get_request_client_ip(), agent)
+    record["requestID"] = request_id
+    record["requestParameters"] = _request_parameters(call)
+    record["responseElements"] = None if record["readOnly"] else _response_elements(call)
     if call.error:
         record["errorCode"], record["errorMessage"] = call.error
     if key_call := kms.answered.get():
         # About the key, which the request may name by id, alias or ARN.
-        record["resources"] = _resources(key_call, account)
+        record["resources"] = _resources(key_call, record["recipientAccountId"])
         if not record["readOnly"] and not call.error and not record["responseElements"] and key_call.key:
             # Where the answer is empty, the key's ARN (since December 2022).
             record["responseElements"] = {"keyId": key_call.key["Arn"]}

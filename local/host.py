@@ -73,9 +73,9 @@ def _set_environment(endpoint: str, retry_delay: float) -> None:
 def _mended_ministack() -> Any:
     from ministack import app as ministack
 
-    from . import buses, cloudtrail, events, iam, kms, organizations, sns, sts
+    from . import buses, cloudtrail, events, iam, kms, organizations, sns, stacks, sts
 
-    for service in (organizations, iam, sts, kms, cloudtrail, events, buses, sns):
+    for service in (organizations, iam, sts, kms, cloudtrail, events, buses, sns, stacks):
         service.mend()
     # Loaded with the first call otherwise, which that call's record would miss.
     ministack._get_module("cloudtrail")

@@ -25,11 +25,23 @@ def replace(
     """Replace `module.name`, which takes `parameters` (names, blank-separated), by `make(the original)`."""
     original = getattr(module, name, None)
     where = f"{module.__name__}.{name}"
-    installed = importlib.metadata.version("ministack")
-    advice = f"local/ is written for ministack {MINISTACK}, installed is {installed}: see local/pinned.py"
     if not callable(original):
-        raise PinnedVersionChanged(f"{where} is gone; {advice}")
+        raise PinnedVersionChanged(f"{where} is gone; {_advice()}")
     found = " ".join(inspect.signature(original).parameters)
     if found != parameters:
-        raise PinnedVersionChanged(f"{where} takes ({found}), expected ({parameters}); {advice}")
+        raise PinnedVersionChanged(f"{where} takes ({found}), expected ({parameters}); {_advice()}")
     setattr(module, name, functools.wraps(original)(make(original)))
+
+
+def replace_entry(
+    table: dict[str, Any], name: str, where: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> None:
+    """Replace the function `table[name]` by `make(the original)`; `where` says which table it is."""
+    if not callable(table.get(name)):
+        raise PinnedVersionChanged(f"{where} has no {name!r}; {_advice()}")
+    table[name] = make(table[name])
+
+
+def _advice() -> str:
+    installed = importlib.metadata.version("ministack")
+    return f"local/ is written for ministack {MINISTACK}, installed is {installed}: see local/pinned.py"

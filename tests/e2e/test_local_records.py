@@ -255,3 +255,51 @@ def test_without_a_trail_no_call_is_delivered(bare: LocalAws) -> None:
     inbox = account.watch("aws.sns")
     account.client("sns").create_topic(Name="t")
     assert inbox.all() == []
+
+
+STACK = {
+    "Topic": {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "stacked"}},
+    "Queue": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "stacked"}},
+    "Subscription": {
+        "Type": "AWS::SNS::Subscription",
+        "Properties": {
+            "TopicArn": {"Ref": "Topic"},
+            "Protocol": "sqs",
+            "Endpoint": {"Fn::GetAtt": ["Queue", "Arn"]},
+        },
+    },
+    "Rule": {
+        "Type": "AWS::Events::Rule",
+        "Properties": {
+            "Name": "stacked",
+            "EventPattern": {"source": ["aws.kms"]},
+            "Targets": [{"Id": "q", "Arn": {"Fn::GetAtt": ["Queue", "Arn"]}}],
+        },
+    },
+}
+
+
+def test_what_cloudformation_does_says_so(account: Account) -> None:
+    topics, rules = account.watch("aws.sns"), account.watch("aws.events")
+    person = account.aws.person("alice", "platform-admin", account.id, REGION)
+    stacks = account.aws.client("cloudformation", account.id, REGION, **person)
+    waiting = {"StackName": "stacked", "WaiterConfig": {"Delay": 1, "MaxAttempts": 20}}
+    stacks.create_stack(StackName="stacked", TemplateBody=json.dumps({"Resources": STACK}))
+    stacks.get_waiter("stack_create_complete").wait(**waiting)
+    disabled = json.loads(json.dumps(STACK))
+    disabled["Rule"]["Properties"]["State"] = "DISABLED"
+    stacks.update_stack(StackName="stacked", TemplateBody=json.dumps({"Resources": disabled}))
+    stacks.get_waiter("stack_update_complete").wait(**waiting)
+    stacks.delete_stack(StackName="stacked")
+    stacks.get_waiter("stack_delete_complete").wait(**waiting)
+    assert record(rules, "PutRule")["requestParameters"]["name"] == "stacked"
+    put = record(rules, "PutRule")
+    assert put["requestParameters"]["state"] == "DISABLED"
+    assert put["userIdentity"]["arn"] == f"arn:aws:sts::{account.id}:assumed-role/platform-admin/alice"
+    by = (put["userIdentity"]["invokedBy"], put["sourceIPAddress"], put["userAgent"])
+    assert set(by) == {"cloudformation.amazonaws.com"}
+    assert record(rules, "DeleteRule")["requestParameters"] == {"name": "stacked"}
+    arn = record(topics, "Unsubscribe")["requestParameters"]["subscriptionArn"]
+    assert arn.startswith(f"arn:aws:sns:{REGION}:{account.id}:stacked:")
+    deleted = record(topics, "DeleteTopic")["requestParameters"]
+    assert deleted == {"topicArn": f"arn:aws:sns:{REGION}:{account.id}:stacked"}

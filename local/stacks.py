@@ -1,0 +1,162 @@
+"""CloudFormation: the calls it makes for a stack are recorded as CloudTrail records them, made by CloudFormation.
+
+ministack's CloudFormation writes into the services' stores, past every record. Here each resource that can silence
+the guard leaves the records of the calls that AWS's CloudFormation makes for it, on behalf of whoever changed the
+stack: `invokedBy`, `sourceIPAddress` and `userAgent` say cloudformation.amazonaws.com.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ministack.services.cloudformation import provisioners
+
+from . import cloudtrail
+from .pinned import replace_entry
+
+log = logging.getLogger("local.stacks")
+
+PRINCIPAL = "cloudformation.amazonaws.com"
+
+Calls = list[tuple[str, str, dict[str, Any]]]
+"""Service, event name and request parameters."""
+
+
+def mend() -> None:
+    """Record what CloudFormation does to these resources."""
+    for resource_type, calls in RECORDED.items():
+        handlers = provisioners._RESOURCE_HANDLERS.get(resource_type, {})
+        where = f"_RESOURCE_HANDLERS[{resource_type!r}]"
+        replace_entry(handlers, "create", where, lambda original, calls=calls: _created(original, calls))
+        replace_entry(handlers, "update", where, lambda original, calls=calls: _updated(original, calls))
+        replace_entry(handlers, "delete", where, lambda original, calls=calls: _deleted(original, calls))
+
+
+def _created(original: Callable[..., Any], calls: Callable[..., Calls]) -> Callable[..., Any]:
+    def create(logical_id: str, props: dict, stack_name: str) -> Any:
+        physical_id, attributes = original(logical_id, props, stack_name)
+        _record(calls(physical_id, {}, props))
+        return physical_id, attributes
+
+    return create
+
+
+def _updated(original: Callable[..., Any], calls: Callable[..., Calls]) -> Callable[..., Any]:
+    def update(physical_id: str, old_props: dict, new_props: dict, *more: Any) -> Any:
+        updated, attributes = original(physical_id, old_props, new_props, *more)
+        _record(calls(updated, old_props, new_props))
+        return updated, attributes
+
+    return update
+
+
+def _deleted(original: Callable[..., Any], calls: Callable[..., Calls]) -> Callable[..., Any]:
+    def delete(physical_id: str, props: dict, *more: Any) -> None:
+        original(physical_id, props, *more)
+        _record(calls(physical_id, props, {}))
+
+    return delete
+
+
+def _record(calls: Calls) -> None:
+    for service, name, parameters in calls:
+        given = {key: value for key, value in parameters.items() if value not in (None, "", [])}
+        cloudtrail.deliver(cloudtrail.record_by_service(service, name, given, PRINCIPAL))
+
+
+def _rule(name: str, old: dict, new: dict) -> Calls:
+    bus = (new or old).get("EventBusName")
+    if not new:
+        ids = [target["Id"] for target in old.get("Targets", [])]
+        removed = ("events", "RemoveTargets", {"rule": name, "eventBusName": bus, "ids": ids})
+        return [*([removed] if ids else []), ("events", "DeleteRule", {"name": name, "eventBusName": bus})]
+    targets = [{"id": target["Id"], "arn": target["Arn"]} for target in new.get("Targets", [])]
+    gone = {target["Id"] for target in old.get("Targets", [])} - {target["id"] for target in targets}
+    pattern = new.get("EventPattern")
+    rule = {"name": name, "eventBusName": bus, "state": new.get("State"), "eventPattern": pattern and str(pattern)}
+    calls: Calls = [("events", "PutRule", {**rule, "scheduleExpression": new.get("ScheduleExpression")})]
+    if gone:
+        calls.append(("events", "RemoveTargets", {"rule": name, "eventBusName": bus, "ids": sorted(gone)}))
+    if targets:
+        calls.append(("events", "PutTargets", {"rule": name, "eventBusName": bus, "targets": targets}))
+    return calls
+
+
+def _function(name: str, old: dict, new: dict) -> Calls:
+    of = {"functionName": name}
+    if not new or not old:
+        return [("lambda", "CreateFunction" if new else "DeleteFunction", of)]
+    changed = {key for key in {*old, *new} if old.get(key) != new.get(key)}
+    calls: Calls = []
+    if "Code" in changed:
+        calls.append(("lambda", "UpdateFunctionCode", of))
+    if changed - {"Code", "ReservedConcurrentExecutions", "Tags"}:
+        calls.append(("lambda", "UpdateFunctionConfiguration", of))
+    if "ReservedConcurrentExecutions" in changed:
+        reserved = new.get("ReservedConcurrentExecutions")
+        name = "DeleteFunctionConcurrency" if reserved is None else "PutFunctionConcurrency"
+        calls.append(("lambda", name, {**of, "reservedConcurrentExecutions": reserved}))
+    return calls
+
+
+def _permission(sid: str, old: dict, new: dict) -> Calls:
+    of = {"functionName": (new or old).get("FunctionName"), "statementId": sid}
+    added = {**of, "action": new.get("Action"), "principal": new.get("Principal"), "sourceArn": new.get("SourceArn")}
+    calls: Calls = [("lambda", "RemovePermission", of)] if old else []
+    return [*calls, ("lambda", "AddPermission", added)] if new else calls
+
+
+def _subscription(arn: str, old: dict, new: dict) -> Calls:
+    if not new:
+        return [("sns", "Unsubscribe", {"subscriptionArn": arn})]
+    if old:
+        return [("sns", "SetSubscriptionAttributes", {"subscriptionArn": arn})]
+    return [("sns", "Subscribe", {"topicArn": new.get("TopicArn"), "protocol": new.get("Protocol")})]
+
+
+def _alarm(name: str, old: dict, new: dict) -> Calls:
+    if not new:
+        return [("monitoring", "DeleteAlarms", {"alarmNames": [name]})]
+    return [("monitoring", "PutMetricAlarm", {"alarmName": name})]
+
+
+def _plain(
+    service: str, created: str, updated: str, deleted: str, by: Callable[[str, dict], dict]
+) -> Callable[..., Calls]:
+    """A resource that is one call to create, to update and to delete, named by its physical id."""
+
+    def calls(physical_id: str, old: dict, new: dict) -> Calls:
+        name = deleted if not new else updated if old else created
+        return [(service, name, by(physical_id, new or old))]
+
+    return calls
+
+
+RECORDED: dict[str, Callable[..., Calls]] = {
+    "AWS::Events::Rule": _rule,
+    "AWS::Lambda::Function": _function,
+    "AWS::Lambda::Permission": _permission,
+    "AWS::Lambda::EventInvokeConfig": _plain(
+        "lambda",
+        "PutFunctionEventInvokeConfig",
+        "PutFunctionEventInvokeConfig",
+        "DeleteFunctionEventInvokeConfig",
+        lambda _, props: {"functionName": props.get("FunctionName"), "qualifier": props.get("Qualifier")},
+    ),
+    "AWS::SNS::Topic": _plain(
+        "sns", "CreateTopic", "SetTopicAttributes", "DeleteTopic", lambda arn, _: {"topicArn": arn}
+    ),
+    "AWS::SNS::Subscription": _subscription,
+    "AWS::SQS::Queue": _plain(
+        "sqs", "CreateQueue", "SetQueueAttributes", "DeleteQueue", lambda url, _: {"queueUrl": url}
+    ),
+    "AWS::Scheduler::Schedule": _plain(
+        "scheduler",
+        "CreateSchedule",
+        "UpdateSchedule",
+        "DeleteSchedule",
+        lambda name, props: {"name": name, "groupName": props.get("GroupName"), "state": props.get("State")},
+    ),
+    "AWS::CloudWatch::Alarm": _alarm,
+    "AWS::IAM::Role": _plain("iam", "CreateRole", "UpdateRole", "DeleteRole", lambda name, _: {"roleName": name}),
+}
