@@ -7,6 +7,8 @@
     cloudtrail.py  the record that CloudTrail writes of a call, in CloudTrail's own shape, on to
     events.py      EventBridge: which rules see it, and how a function or a dead letter queue gets it
     buses.py       EventBridge: from a rule to a bus, in another account and Region too
+    schedules.py   Scheduler and scheduled rules, fired when one likes
+    metrics.py     CloudWatch: metrics in log lines and of queues, alarms
     stacks.py      the records of what CloudFormation does
     iam.py         what a role or a resource's policy allows there
     sts.py         who may assume a role; functions are their role

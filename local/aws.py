@@ -151,9 +151,23 @@ class LocalAws:
 
     def inject(self, event: dict[str, Any], account: str = ACCOUNT, region: str = REGION) -> None:
         """Let an AWS service send an event (EventBridge envelope), which PutEvents refuses to everyone else."""
-        body = json.dumps({"account": account, "region": region, "event": event}).encode()
-        with urllib.request.urlopen(f"{self.endpoint}/_local/events", body, timeout=30) as answer:
-            answer.read()
+        self._at_the_side("events", account=account, region=region, event=event)
+
+    def fire_schedule(self, name: str, account: str = ACCOUNT, region: str = REGION, **more: Any) -> None:
+        """Fire a schedule; `time` (seconds since the epoch) is when that is supposed to be."""
+        self._at_the_side("schedules", account=account, region=region, name=name, **more)
+
+    def fire_rule(self, name: str, account: str = ACCOUNT, region: str = REGION, **more: Any) -> None:
+        """Fire a scheduled rule; `time` (seconds since the epoch) is when that is supposed to be."""
+        self._at_the_side("rules", account=account, region=region, name=name, **more)
+
+    def evaluate_alarms(self, account: str = ACCOUNT, region: str = REGION, **more: Any) -> dict[str, str]:
+        """Evaluate every alarm, missing data too; `time` (seconds since the epoch) is when that is supposed to be."""
+        return self._at_the_side("alarms", account=account, region=region, **more)
+
+    def _at_the_side(self, path: str, **request: Any) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.endpoint}/_local/{path}", json.dumps(request).encode(), timeout=30) as answer:
+            return json.load(answer)
 
     def inbox(
         self,

@@ -151,7 +151,7 @@ def dead_letter(target_arn: str, payload: str, code: str, message: str) -> None:
         log.warning("event lost: %s (%s)", message, queue_arn or "no dead letter queue")
         return
     facts = {"RULE_ARN": rule_arn, "TARGET_ARN": target_arn, "ERROR_CODE": code, "ERROR_MESSAGE": message}
-    _send(queue_arn, payload, {name: {"DataType": "String", "StringValue": value} for name, value in facts.items()})
+    send(queue_arn, payload, facts)
 
 
 def _route_async_failure(original: Callable[..., None]) -> Callable[..., None]:
@@ -179,12 +179,14 @@ def _route_async_failure(original: Callable[..., None]) -> Callable[..., None]:
             },
             "responsePayload": result.get("body"),
         }
-        _send(target_arn, json.dumps(document), {})
+        send(target_arn, json.dumps(document), {})
 
     return route_async_failure
 
 
-def _send(queue_arn: str, body: str, attributes: dict[str, dict[str, str]]) -> None:
+def send(queue_arn: str, body: str, facts: dict[str, str]) -> None:
+    """Put a message with these attributes into a queue, whatever its policy."""
+    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in facts.items()}
     queue = sqs._queue_by_arn(queue_arn)
     if queue is None:
         log.warning("message lost: no queue %s", queue_arn)

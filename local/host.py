@@ -3,8 +3,15 @@
     python -m local.host [--port 4566] [--retry-delay 1] [--until-stdin-closes]
 
 Prints its endpoint as the first line of standard output once it answers, and logs to standard error.
-`POST /_local/events` puts an event of an AWS service, which PutEvents refuses, on a default bus:
-`{"account": "111122223333", "region": "eu-west-1", "event": {"source": "aws.kms", "detail-type": …, "detail": …}}`.
+What no client can ask of AWS comes in at the side, as JSON with an `account` and a `region`:
+
+    POST /_local/events     {…, "event": {"source": "aws.kms", "detail-type": …, "detail": …}}
+                            an event of an AWS service, which PutEvents refuses, on the default bus
+    POST /_local/schedules  {…, "name": …, "time": …}  fires a schedule of the default group ("group": … for another)
+    POST /_local/rules      {…, "name": …, "time": …}  fires a scheduled rule of the default bus ("bus": … for another)
+    POST /_local/alarms     {…, "time": …}             evaluates the alarms, missing data too, and answers their states
+
+A `time`, in seconds since the epoch, is when that is supposed to happen; without it, now.
 """
 
 import argparse
@@ -73,34 +80,50 @@ def _set_environment(endpoint: str, retry_delay: float) -> None:
 def _mended_ministack() -> Any:
     from ministack import app as ministack
 
-    from . import buses, cloudtrail, events, iam, kms, organizations, sns, stacks, sts
+    from . import (
+        buses,
+        cloudtrail,
+        events,
+        iam,
+        kms,
+        metrics,
+        organizations,
+        schedules,
+        sns,
+        stacks,
+        sts,
+    )
 
-    for service in (organizations, iam, sts, kms, cloudtrail, events, buses, sns, stacks):
-        service.mend()
+    for part in (organizations, iam, sts, kms, cloudtrail, events, buses, sns, metrics, schedules, stacks):
+        part.mend()
     # Loaded with the first call otherwise, which that call's record would miss.
     ministack._get_module("cloudtrail")
+    at_the_side = {
+        "/_local/events": events.deliver_for,
+        "/_local/schedules": schedules.fire_schedule,
+        "/_local/rules": schedules.fire_rule,
+        "/_local/alarms": metrics.evaluate_alarms,
+    }
 
     async def app(scope: dict, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["path"] == "/_local/events":
-            await _take_event(events.deliver_for, receive, send)
+        if scope["type"] == "http" and scope["path"] in at_the_side:
+            await _answer(at_the_side[scope["path"]], receive, send)
         else:
             await ministack.app(scope, receive, send)
 
     return app
 
 
-async def _take_event(deliver_for: Any, receive: Any, send: Any) -> None:
-    """Answer POST /_local/events."""
+async def _answer(do: Any, receive: Any, send: Any) -> None:
+    """Do what a request at the side asks for, with the members of its JSON as arguments."""
     body, more = b"", True
     while more:
         message = await receive()
         body, more = body + message.get("body", b""), message.get("more_body", False)
     try:
-        request = json.loads(body)
-        deliver_for(request["account"], request["region"], request["event"])
-        status, answer = 200, {}
+        status, answer = 200, do(**json.loads(body)) or {}
     except (ValueError, KeyError, TypeError) as error:
-        status, answer = 400, {"message": f"not an event: {error!r}"}
+        status, answer = 400, {"message": f"can't do {body.decode(errors='replace')[:500]}: {error!r}"}
     await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"application/json")]})
     await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
 
