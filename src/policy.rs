@@ -163,7 +163,7 @@ fn covers_principal(principal: &Value, account: &str) -> bool {
     }
 }
 
-fn one_or_many(value: &Value) -> Vec<&Value> {
+pub(crate) fn one_or_many(value: &Value) -> Vec<&Value> {
     match value {
         Value::Array(many) => many.iter().collect(),
         Value::Null => Vec::new(),
@@ -171,12 +171,12 @@ fn one_or_many(value: &Value) -> Vec<&Value> {
     }
 }
 
-fn texts(value: &Value) -> Vec<&str> {
+pub(crate) fn texts(value: &Value) -> Vec<&str> {
     one_or_many(value).into_iter().filter_map(Value::as_str).collect()
 }
 
 /// IAM's wildcards: `*` is any text, `?` any one character. Linear in practice: it only ever steps back to the last `*`.
-fn glob(pattern: &str, text: &str) -> bool {
+pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t, mut star) = (0, 0, None);
     while let Some(&byte) = text.get(t) {

@@ -1,12 +1,190 @@
-//! Alarms.
-use super::*;
+//! Is anything waiting in the failure queues, and do the guard's alarms tell somebody?
+
+use std::collections::{BTreeSet, HashMap};
+
+use aws_config::SdkConfig;
+use aws_sdk_cloudwatch::Client as CloudWatch;
+use aws_sdk_cloudwatch::types::MetricAlarm;
+use aws_sdk_sns::Client as Sns;
+use aws_sdk_sqs::Client as Sqs;
+use aws_sdk_sqs::types::QueueAttributeName as Attribute;
+use futures_util::future::join_all;
+
+use super::listening::{Audience, audiences};
+use super::{About, Check, Look, Parts, is_missing, plain, why};
+use crate::escape::name;
+
 pub(super) static QUEUES: About =
-    About { id: "failures-empty", what: "The failure queues are empty.", kind: "AWS::SQS::Queue" };
+    About { id: "failures-empty", what: "The failure queues are there and empty.", kind: "AWS::SQS::Queue" };
 pub(super) static ALARMS: About = About {
     id: "alarms-live",
-    what: "The guard's alarms exist, may act, and tell somebody.",
+    what: "The guard's alarms exist, may act, and have an action that somebody receives.",
     kind: "AWS::CloudWatch::Alarm",
 };
-pub(super) async fn look(_sdk: &SdkConfig, _guard: &Parts) -> Vec<Check> {
-    vec![]
+pub(super) static QUIET: About =
+    About { id: "alarms-quiet", what: "None of the guard's alarms is going off.", kind: "AWS::CloudWatch::Alarm" };
+
+/// Looks at the queues and alarms of the Region of `sdk`.
+pub(super) async fn look(sdk: &SdkConfig, guard: &Parts) -> Vec<Check> {
+    checks(&Sqs::new(sdk), &CloudWatch::new(sdk), &Sns::new(sdk), guard).await
+}
+
+async fn checks(sqs: &Sqs, cloudwatch: &CloudWatch, sns: &Sns, guard: &Parts) -> Vec<Check> {
+    let queues = async {
+        let queues: Vec<_> = guard.all("AWS::SQS::Queue").collect();
+        let looks = join_all(queues.iter().map(|(logical, url)| queue(sqs, guard, logical, url))).await;
+        match looks.is_empty() {
+            true => {
+                vec![Look::fail(format!("The stack {} has no failure queue.", guard.stack)).advise("Deploy again.")]
+            }
+            false => looks,
+        }
+    };
+    let (queues, (live, quiet)) = tokio::join!(queues, alarms(cloudwatch, sns, guard));
+    vec![Check::of(&QUEUES, queues), Check::of(&ALARMS, live), Check::of(&QUIET, quiet)]
+}
+
+async fn queue(sqs: &Sqs, guard: &Parts, logical: &str, url: &str) -> Look {
+    let counts = [
+        Attribute::ApproximateNumberOfMessages,
+        Attribute::ApproximateNumberOfMessagesNotVisible,
+        Attribute::ApproximateNumberOfMessagesDelayed,
+    ];
+    let answer = sqs.get_queue_attributes().queue_url(url).set_attribute_names(Some(counts.to_vec())).send().await;
+    let held = match answer {
+        Ok(answer) => {
+            let held = answer.attributes().into_iter().flat_map(HashMap::values);
+            held.filter_map(|count| count.parse::<u64>().ok()).sum::<u64>()
+        }
+        Err(error) if is_missing(&error) => {
+            return Look::fail(format!("The queue {logical} is gone, so an event that fails is lost."))
+                .advise("Create it again under its old name, or delete the stack and deploy it anew.");
+        }
+        Err(error) => {
+            return Look::unknown(&format!("What is in the queue {logical}"), &why("sqs:GetQueueAttributes", &error));
+        }
+    };
+    if held == 0 {
+        return Look::pass(format!("{logical} is empty."));
+    }
+    let command = format!("keyguard redrive --region {} --queue-url {}", guard.region, plain(url, "QUEUE-URL"));
+    Look::fail(format!("{held} events that nobody was told of wait in the queue {logical}."))
+        .mend("See which they are and why they failed:", command.clone())
+        .mend("Mend the cause, then send them again:", command + " --yes")
+}
+
+async fn alarms(cloudwatch: &CloudWatch, sns: &Sns, guard: &Parts) -> (Vec<Look>, Vec<Look>) {
+    let expected: Vec<_> = guard.all("AWS::CloudWatch::Alarm").collect();
+    if expected.is_empty() {
+        let none = Look::fail(format!("The stack {} has no alarm.", guard.stack)).advise("Deploy again.");
+        return (vec![none], vec![Look::unknown("Whether an alarm goes off", "there are none")]);
+    }
+    let mut found = Vec::new();
+    // The most that one call takes.
+    for names in expected.chunks(100) {
+        let names = names.iter().map(|(_, name)| (*name).to_owned()).collect();
+        match cloudwatch.describe_alarms().set_alarm_names(Some(names)).max_records(100).send().await {
+            Ok(answer) => found.extend(answer.metric_alarms.unwrap_or_default()),
+            Err(error) => {
+                let reason = why("cloudwatch:DescribeAlarms", &error);
+                let unknown = |what| vec![Look::unknown(what, &reason)];
+                return (unknown("Whether the alarms can tell anybody"), unknown("Whether an alarm goes off"));
+            }
+        }
+    }
+    let audiences = audiences(sns, topics(&found)).await;
+    let (mut live, mut quiet) = (Vec::new(), Vec::new());
+    for (logical, id) in expected {
+        let Some(alarm) = found.iter().find(|alarm| alarm.alarm_name() == Some(id)) else {
+            live.push(
+                Look::fail(format!("The alarm {logical} is gone."))
+                    .advise("Delete the stack and deploy it anew, or create the alarm again as the template has it."),
+            );
+            continue;
+        };
+        live.push(match deaf(alarm, &audiences, guard, logical) {
+            Some(look) => look,
+            None => Look::pass(format!("{logical} tells somebody.")),
+        });
+        let state = alarm.state_value().map_or("unknown", |state| state.as_str());
+        quiet.push(if state == "ALARM" {
+            going_off(logical, guard)
+        } else {
+            Look::pass(format!("{logical} is {}.", name(state, 64)))
+        });
+    }
+    (live, quiet)
+}
+
+/// An alarm that goes off has told somebody, or [`ALARMS`] says why not; so this only points to it, but for the heartbeat's.
+fn going_off(logical: &str, guard: &Parts) -> Look {
+    let say = format!("The alarm {logical} is going off.");
+    let look = if logical.contains("Heartbeat") {
+        Look::fail(format!("{say} The watch function, which looks for what doctor looks for, hasn't run."))
+    } else {
+        Look::warn(say)
+    };
+    let id = guard.id(logical).unwrap_or_default();
+    look.mend(
+        "See why; its description says what to do:",
+        format!("aws cloudwatch describe-alarms --region {} --alarm-names {}", guard.region, plain(id, "ALARM")),
+    )
+}
+
+/// The topics among the alarms' actions, each once.
+pub(super) fn topics(alarms: &[MetricAlarm]) -> impl Iterator<Item = String> + use<> {
+    let actions = alarms.iter().flat_map(MetricAlarm::alarm_actions);
+    actions.filter(|action| is_topic(action)).cloned().collect::<BTreeSet<_>>().into_iter()
+}
+
+fn is_topic(arn: &str) -> bool {
+    arn.split(':').nth(2) == Some("sns")
+}
+
+/// Why nobody hears the alarm; None if somebody does.
+pub(super) fn deaf(
+    alarm: &MetricAlarm,
+    audiences: &HashMap<String, Audience>,
+    guard: &Parts,
+    called: &str,
+) -> Option<Look> {
+    let id = plain(alarm.alarm_name().unwrap_or_default(), "ALARM");
+    let region = alarm.alarm_arn().and_then(|arn| arn.split(':').nth(3)).unwrap_or(guard.region.as_str());
+    let region = plain(region, "REGION");
+    if alarm.actions_enabled() == Some(false) {
+        return Some(Look::fail(format!("The actions of the alarm {called} are switched off.")).mend(
+            "Switch them on:",
+            format!("aws cloudwatch enable-alarm-actions --region {region} --alarm-names {id}"),
+        ));
+    }
+    if alarm.alarm_actions().is_empty() {
+        return Some(Look::fail(format!("The alarm {called} has no action, so nobody hears it.")).advise(
+            "Give it the alerts topic as its action (put-metric-alarm with --alarm-actions), or deploy again if it is the stack's.",
+        ));
+    }
+    let audience = |action: &String| audiences.get(action).cloned().unwrap_or(Audience::Nobody);
+    // What isn't a topic (a function, an OpsItem) is taken to be there.
+    let reached = |action: &String| !is_topic(action) || matches!(audience(action), Audience::Confirmed(_));
+    if alarm.alarm_actions().iter().any(reached) {
+        return None;
+    }
+    let reason = alarm.alarm_actions().iter().find_map(|action| match audience(action) {
+        Audience::Unknown(reason) => Some(reason),
+        _ => None,
+    });
+    if let Some(reason) = reason {
+        return Some(Look::unknown(&format!("Whether somebody hears the alarm {called}"), &reason));
+    }
+    let topic = alarm.alarm_actions().first().map(String::as_str).unwrap_or_default();
+    let state = match audience(&topic.to_owned()) {
+        Audience::NoTopic => "which doesn't exist",
+        _ => "to which nobody has confirmed a subscription",
+    };
+    Some(Look::fail(format!("The alarm {called} tells the topic {}, {state}.", name(topic, 256))).mend(
+        "Subscribe, and answer the message that comes:",
+        format!(
+            "aws sns subscribe --region {region} --topic-arn {} --protocol email --notification-endpoint name@example.com",
+            plain(topic, "TOPIC-ARN")
+        ),
+    ))
 }

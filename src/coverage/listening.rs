@@ -1,5 +1,15 @@
-//! Topics.
-use super::*;
+//! Do the guard's topics exist, do they take what is published, and is anybody subscribed?
+
+use std::collections::HashMap;
+
+use aws_config::SdkConfig;
+use aws_sdk_kms::Client as Kms;
+use aws_sdk_sns::Client as Sns;
+
+use super::policy::{Answer, Request};
+use super::{About, Check, Look, Parts, is_missing, plain, why};
+use crate::escape::name;
+
 pub(super) static ALERTS: About = About {
     id: "alerts-heard",
     what: "The alerts topic exists, takes what the guard and its alarms publish, and somebody has confirmed a subscription.",
@@ -11,7 +21,248 @@ pub(super) static FINDINGS: About = About {
     kind: "AWS::SNS::Topic",
 };
 pub(super) static ENCRYPTION: About =
-    About { id: "topics-readable", what: "No topic depends on a key that can be lost.", kind: "AWS::KMS::Key" };
-pub(super) async fn look(_sdk: &SdkConfig, _guard: &Parts) -> Vec<Check> {
-    vec![]
+    About { id: "topics-readable", what: "No topic is encrypted under a key that can be lost.", kind: "AWS::KMS::Key" };
+
+/// Looks at the topics of the Region of `sdk`.
+pub(super) async fn look(sdk: &SdkConfig, guard: &Parts) -> Vec<Check> {
+    checks(&Sns::new(sdk), &Kms::new(sdk), guard).await
+}
+
+async fn checks(sns: &Sns, kms: &Kms, guard: &Parts) -> Vec<Check> {
+    let (alerts, findings) = tokio::join!(
+        topic(sns, guard, "alerts", guard.alerts_topic()),
+        topic(sns, guard, "findings", guard.findings_topic())
+    );
+    let mut encryption = Vec::new();
+    for (which, topic) in [("alerts", &alerts), ("findings", &findings)] {
+        encryption.push(match &topic.key {
+            Ok(key) => encrypted(kms, which, guard, key.as_deref()).await,
+            Err(reason) => Look::unknown(&format!("How the {which} topic is encrypted"), reason),
+        });
+    }
+    vec![Check::of(&ALERTS, alerts.looks), Check::of(&FINDINGS, findings.looks), Check::of(&ENCRYPTION, encryption)]
+}
+
+/// What was seen of a topic.
+struct Seen {
+    looks: Vec<Look>,
+    /// `KmsMasterKeyId`, or why it isn't known.
+    key: Result<Option<String>, String>,
+}
+
+async fn topic(sns: &Sns, guard: &Parts, which: &str, arn: Option<&str>) -> Seen {
+    let Some(arn) = arn else {
+        let look = Look::fail(format!("The stack {} names no {which} topic.", guard.stack)).advise("Deploy again.");
+        return Seen { looks: vec![look], key: Err("there is no topic".into()) };
+    };
+    let (attributes, audience) = tokio::join!(sns.get_topic_attributes().topic_arn(arn).send(), audience(sns, arn));
+    let attributes = match attributes {
+        Ok(answer) => answer.attributes.unwrap_or_default(),
+        Err(error) if is_missing(&error) => {
+            let gone =
+                format!("The {which} topic {} is gone, so nothing that the guard publishes arrives.", name(arn, 256));
+            let look = Look::fail(gone).mend(
+                "Create it again under the same name, subscribe to it, and deploy again for its policy:",
+                format!(
+                    "aws sns create-topic --region {} --name {}",
+                    guard.region,
+                    plain(arn.rsplit(':').next().unwrap_or_default(), "NAME")
+                ),
+            );
+            return Seen { looks: vec![look], key: Err("there is no such topic".into()) };
+        }
+        Err(error) => {
+            let reason = why("sns:GetTopicAttributes", &error);
+            let look = Look::unknown(&format!("The {which} topic"), &reason);
+            return Seen { looks: vec![look, heard(guard, which, arn, audience)], key: Err(reason) };
+        }
+    };
+    let mut looks = vec![heard(guard, which, arn, audience)];
+    looks.extend(may_publish(guard, which, arn, &attributes));
+    Seen { looks, key: Ok(attributes.get("KmsMasterKeyId").filter(|key| !key.is_empty()).cloned()) }
+}
+
+/// Who listens to a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// So many confirmed subscriptions.
+    Confirmed(usize),
+    /// Nobody, but so many haven't answered the confirmation message.
+    Pending(usize),
+    /// Nobody at all.
+    Nobody,
+    /// The topic doesn't exist.
+    NoTopic,
+    /// It can't be told, for this reason.
+    Unknown(String),
+}
+
+/// Asks SNS who is subscribed. A subscription counts once it is confirmed.
+pub(super) async fn audience(sns: &Sns, topic: &str) -> Audience {
+    let mut pages = sns.list_subscriptions_by_topic().topic_arn(topic).into_paginator().items().send();
+    let (mut confirmed, mut pending) = (0, 0);
+    while let Some(subscription) = pages.next().await {
+        match subscription {
+            // Instead of an ARN there is PendingConfirmation, or Deleted.
+            Ok(subscription) if subscription.subscription_arn().is_some_and(|arn| arn.starts_with("arn:")) => {
+                confirmed += 1;
+            }
+            Ok(subscription) if subscription.subscription_arn() == Some("PendingConfirmation") => pending += 1,
+            Ok(_) => {}
+            Err(error) if is_missing(&error) => return Audience::NoTopic,
+            Err(error) => return Audience::Unknown(why("sns:ListSubscriptionsByTopic", &error)),
+        }
+    }
+    match (confirmed, pending) {
+        (0, 0) => Audience::Nobody,
+        (0, pending) => Audience::Pending(pending),
+        (confirmed, _) => Audience::Confirmed(confirmed),
+    }
+}
+
+/// Who listens to each of these topics.
+pub(super) async fn audiences(sns: &Sns, topics: impl Iterator<Item = String>) -> HashMap<String, Audience> {
+    let asked = topics.map(|topic| async move {
+        let audience = audience(sns, &topic).await;
+        (topic, audience)
+    });
+    futures_util::future::join_all(asked).await.into_iter().collect()
+}
+
+fn heard(guard: &Parts, which: &str, arn: &str, audience: Audience) -> Look {
+    let region = &guard.region;
+    // Many read their mail and nothing else, so a findings topic that nobody hears is no failure.
+    let bad = |text: String| if which == "alerts" { Look::fail(text) } else { Look::warn(text) };
+    let subscribe = |look: Look| {
+        let (what, endpoint) = if which == "alerts" {
+            (
+                "Subscribe, and answer the message that comes:",
+                "--protocol email --notification-endpoint name@example.com",
+            )
+        } else {
+            ("Subscribe a queue, if machines shall read it:", "--protocol sqs --notification-endpoint QUEUE-ARN")
+        };
+        let command = format!("aws sns subscribe --region {region} --topic-arn {} {endpoint}", plain(arn, "TOPIC-ARN"));
+        look.mend(what, command)
+    };
+    match audience {
+        Audience::Confirmed(1) => Look::pass(format!("The {which} topic has 1 confirmed subscription.")),
+        Audience::Confirmed(count) => Look::pass(format!("The {which} topic has {count} confirmed subscriptions.")),
+        Audience::Pending(count) => subscribe(bad(format!(
+            "Nobody has confirmed a subscription to the {which} topic: {count} still wait for an answer to SNS's message."
+        ))),
+        Audience::Nobody => subscribe(bad(format!("Nobody is subscribed to the {which} topic."))),
+        Audience::NoTopic => bad(format!("The {which} topic is gone.")),
+        Audience::Unknown(reason) => Look::unknown(&format!("Who is subscribed to the {which} topic"), &reason),
+    }
+}
+
+/// The function's own role allows it to publish to topics of its account, so there only a refusal counts; a topic of
+/// another account, and a service such as CloudWatch, needs the topic's policy to allow it.
+fn may_publish(guard: &Parts, which: &str, arn: &str, attributes: &HashMap<String, String>) -> Vec<Look> {
+    let Some(policy) = attributes.get("Policy") else { return Vec::new() };
+    let partition = guard.region.partition().name;
+    let role = match guard.outputs.get("AlertFunctionRoleArn") {
+        Some(role) => role.clone(),
+        None => {
+            let id = guard.id("AlertFunctionRole").unwrap_or("*");
+            format!("arn:{partition}:iam::{}:role/{id}", guard.account)
+        }
+    };
+    let own = arn.split(':').nth(4) == Some(guard.account.as_str());
+    let alarm = guard.all("AWS::CloudWatch::Alarm").next().map_or("*", |(_, id)| id);
+    let alarm = guard.arn("cloudwatch", &format!("alarm:{alarm}"));
+    let common = [
+        ("aws:securetransport", "true"),
+        ("aws:sourceaccount", guard.account.as_str()),
+        ("aws:sourceowner", guard.account.as_str()),
+        ("aws:principalaccount", guard.account.as_str()),
+    ];
+    let of_alarm = [common.as_slice(), &[("aws:sourcearn", alarm.as_str())]].concat();
+    let of_role = [common.as_slice(), &[("aws:principalarn", role.as_str())]].concat();
+    let ask = |principal: &str, keys: &[(&str, &str)]| {
+        Request { principal, action: "sns:Publish", resource: arn, keys }.under(policy)
+    };
+    let mut looks = Vec::new();
+    let mut judge = |who: &str, answer: Answer, silence_is_enough: bool| {
+        match answer {
+        Answer::Allowed => {}
+        Answer::Silent if silence_is_enough => {}
+        Answer::Unclear => looks.push(Look::warn(format!(
+            "Whether the {which} topic's policy lets {who} publish can't be judged from its conditions; keyguard doctor --prove shows it."
+        ))),
+        Answer::Forbidden | Answer::Silent => looks.push(
+            Look::fail(format!("The {which} topic's policy doesn't let {who} publish."))
+                .mend(
+                    "See the policy:",
+                    format!(
+                        "aws sns get-topic-attributes --region {} --topic-arn {} --query Attributes.Policy --output text",
+                        guard.region,
+                        plain(arn, "TOPIC-ARN")
+                    ),
+                )
+                .advise("Allow it there (set-topic-attributes), or deploy again if the topic is the stack's."),
+        ),
+    }
+    };
+    judge("the alert function", ask(&role, &of_role), own);
+    if which == "alerts" {
+        judge("the guard's alarms", ask("cloudwatch.amazonaws.com", &of_alarm), false);
+    }
+    looks
+}
+
+async fn encrypted(kms: &Kms, which: &str, guard: &Parts, key: Option<&str>) -> Look {
+    let Some(key) = key else { return Look::pass(format!("The {which} topic is under no key of KMS.")) };
+    let shown = name(key, 256);
+    if key.ends_with("alias/aws/sns") {
+        let managed = format!("The {which} topic is encrypted under alias/aws/sns");
+        return if which == "alerts" {
+            Look::warn(format!(
+                "{managed}, which CloudWatch alarms can't use, so the guard's alarms don't arrive there."
+            ))
+            .mend("Take the encryption off:", take_off(guard, which))
+        } else {
+            Look::pass(format!("{managed}, which nobody can disable."))
+        };
+    }
+    let answer = match kms.describe_key().key_id(key).send().await {
+        Ok(answer) => answer,
+        Err(error) if is_missing(&error) => {
+            return Look::fail(format!("The {which} topic is encrypted under {shown}, and there is no such key."))
+                .mend("Take the encryption off:", take_off(guard, which));
+        }
+        Err(error) => {
+            let reason = why("kms:DescribeKey", &error);
+            return Look::unknown(&format!("The state of the key {shown} of the {which} topic"), &reason);
+        }
+    };
+    let metadata = answer.key_metadata();
+    let state = metadata.and_then(|key| key.key_state()).map_or("unknown", |state| state.as_str());
+    if state == "Enabled" {
+        return Look::warn(format!(
+            "The {which} topic is encrypted under the customer key {shown}: who disables that key silences the guard."
+        ))
+        .mend("Take the encryption off:", take_off(guard, which));
+    }
+    let id = metadata.and_then(|key| key.arn()).unwrap_or(key);
+    let say = format!("The {which} topic is encrypted under {shown}, which is {}: nothing arrives.", name(state, 64));
+    let look = Look::fail(say).mend("Take the encryption off:", take_off(guard, which));
+    let (region, id) = (&guard.region, plain(id, "KEY-ARN"));
+    match state {
+        "PendingDeletion" | "PendingReplicaDeletion" => look
+            .mend("Or keep the key:", format!("aws kms cancel-key-deletion --region {region} --key-id {id}"))
+            .mend("and enable it:", format!("aws kms enable-key --region {region} --key-id {id}")),
+        "Disabled" => look.mend("Or enable the key:", format!("aws kms enable-key --region {region} --key-id {id}")),
+        _ => look,
+    }
+}
+
+fn take_off(guard: &Parts, which: &str) -> String {
+    let topic = if which == "alerts" { guard.alerts_topic() } else { guard.findings_topic() };
+    format!(
+        "aws sns set-topic-attributes --region {} --topic-arn {} --attribute-name KmsMasterKeyId --attribute-value ''",
+        guard.region,
+        plain(topic.unwrap_or_default(), "TOPIC-ARN")
+    )
 }

@@ -9,7 +9,6 @@ mod listening;
 mod parts;
 mod policy;
 mod rules;
-mod selectors;
 mod trail;
 
 use std::time::Duration;
@@ -23,7 +22,7 @@ use time::format_description::well_known::Rfc3339;
 pub use parts::{NoParts, Part, Parts};
 
 use crate::detect::Kind;
-use crate::escape::inert;
+use crate::escape::{inert, is_plain};
 use crate::finding::{Finding, Step, Subject};
 use crate::key::Region;
 
@@ -39,7 +38,7 @@ pub struct About {
 }
 
 /// Every check there is, in the order of an event's way.
-pub static CHECKS: [&About; 16] = [
+pub static CHECKS: [&About; 17] = [
     &parts::DEPLOYED,
     &trail::LOGGING,
     &trail::RECORDS,
@@ -55,6 +54,7 @@ pub static CHECKS: [&About; 16] = [
     &listening::ENCRYPTION,
     &alarms::QUEUES,
     &alarms::ALARMS,
+    &alarms::QUIET,
     &cis::CIS,
 ];
 
@@ -270,4 +270,9 @@ where
     error.code().is_some_and(|code| {
         code.contains("NotFound") || code.contains("NonExistentQueue") || code == "QueueDoesNotExist"
     })
+}
+
+/// A name for a command, or the placeholder if it isn't one that a shell takes as it is.
+fn plain<'a>(text: &'a str, placeholder: &'a str) -> &'a str {
+    if is_plain(text) && !text.starts_with('-') { text } else { placeholder }
 }

@@ -1,15 +1,435 @@
-//! Trails.
-use super::*;
+//! Does a trail record what the guard lives on? Without one no call to KMS reaches EventBridge.
+//! <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event-cloudtrail.html>
+
+use aws_config::SdkConfig;
+use aws_sdk_cloudtrail::Client;
+use aws_sdk_cloudtrail::operation::get_event_selectors::GetEventSelectorsOutput;
+use aws_sdk_cloudtrail::types::{AdvancedFieldSelector, Trail as Described};
+use futures_util::future::join_all;
+use serde_json::{Map, Value, json};
+
+use super::{About, Check, Look, Parts, plain, rules, why};
+use crate::escape::name;
+use crate::event::KMS_EVENT_SOURCE;
+use crate::selectors::{Management, Selectors};
+
 pub(super) static LOGGING: About =
     About { id: "trail-logging", what: "A trail that covers this Region is logging.", kind: "AWS::CloudTrail::Trail" };
 pub(super) static RECORDS: About = About {
     id: "trail-records-kms",
-    what: "A trail records the calls to KMS that the guard looks for.",
+    what: "That trail records the calls to KMS that the guard looks for.",
     kind: "AWS::CloudTrail::Trail",
 };
-pub(super) static DELIVERS: About =
-    About { id: "trail-delivers", what: "The trail can deliver what it records.", kind: "AWS::CloudTrail::Trail" };
-pub(super) struct Trail {}
-pub(super) async fn look(_sdk: &SdkConfig, _guard: &Parts) -> (Vec<Trail>, Vec<Check>) {
-    (vec![], vec![])
+pub(super) static DELIVERS: About = About {
+    id: "trail-delivers",
+    what: "The trail delivers what it records to its bucket and its log group.",
+    kind: "AWS::CloudTrail::Trail",
+};
+
+/// A trail that covers the Region.
+#[derive(Debug)]
+pub(super) struct Trail {
+    pub(super) arn: String,
+    pub(super) home: String,
+    /// The log group it writes to.
+    pub(super) log_group: Option<String>,
+    /// Whether it is logging, or why that isn't known.
+    pub(super) logging: Result<bool, String>,
+    /// Why it failed to deliver, to which of its places.
+    errors: Vec<(&'static str, String)>,
+    /// What it records, or why that isn't known.
+    selectors: Result<Chosen, String>,
+}
+
+/// A trail's selectors as they are, and as they are judged.
+#[derive(Debug)]
+struct Chosen {
+    /// As the API takes them: `EventSelectors` or `AdvancedEventSelectors`.
+    given: Value,
+    judged: Selectors,
+    /// The same without conditions that leave out single callers.
+    but_for_callers: Selectors,
+}
+
+/// Looks at the trails of the Region of `sdk`.
+pub(super) async fn look(sdk: &SdkConfig, guard: &Parts) -> (Vec<Trail>, Vec<Check>) {
+    checks(&Client::new(sdk), guard).await
+}
+
+async fn checks(client: &Client, guard: &Parts) -> (Vec<Trail>, Vec<Check>) {
+    let trails = match client.describe_trails().include_shadow_trails(true).send().await {
+        Ok(answer) => join_all(covering(answer.trail_list(), guard).map(|trail| read(client, trail))).await,
+        Err(error) => {
+            let reason = why("cloudtrail:DescribeTrails", &error);
+            let unknown = |about, what| Check::of(about, vec![Look::unknown(what, &reason)]);
+            let checks = vec![
+                unknown(&LOGGING, "Whether a trail logs"),
+                unknown(&RECORDS, "What the trails record"),
+                unknown(&DELIVERS, "Whether the trails deliver"),
+            ];
+            return (Vec::new(), checks);
+        }
+    };
+    let checks = vec![logging(&trails, guard), records(&trails, guard), delivers(&trails)];
+    (trails, checks)
+}
+
+/// A trail of another Region covers this one only as a multi-Region trail.
+fn covering<'a>(trails: &'a [Described], guard: &'a Parts) -> impl Iterator<Item = &'a Described> {
+    let here = |trail: &&Described| {
+        trail.home_region() == Some(guard.region.as_str()) || trail.is_multi_region_trail() == Some(true)
+    };
+    trails.iter().filter(here)
+}
+
+async fn read(client: &Client, trail: &Described) -> Trail {
+    let arn = trail.trail_arn().or(trail.name()).unwrap_or_default().to_owned();
+    let (status, selectors) =
+        tokio::join!(client.get_trail_status().name(&arn).send(), client.get_event_selectors().trail_name(&arn).send());
+    let mut errors = Vec::new();
+    let logging = match status {
+        Ok(status) => {
+            let both = [
+                ("its bucket", status.latest_delivery_error()),
+                ("its log group", status.latest_cloud_watch_logs_delivery_error()),
+            ];
+            errors.extend(
+                both.into_iter()
+                    .filter_map(|(to, error)| Some((to, name(error.filter(|error| !error.is_empty())?, 100)))),
+            );
+            Ok(status.is_logging() == Some(true))
+        }
+        Err(error) => Err(why("cloudtrail:GetTrailStatus", &error)),
+    };
+    let selectors = match selectors {
+        Ok(answer) => Ok(Chosen::of(given(&answer))),
+        // A member account may see an organization's trail and not always its selectors; nobody has set any here.
+        Err(_) if trail.has_custom_event_selectors() == Some(false) => Ok(Chosen::of(None)),
+        Err(error) => Err(why("cloudtrail:GetEventSelectors", &error)),
+    };
+    Trail {
+        home: trail.home_region().unwrap_or_default().to_owned(),
+        log_group: trail.cloud_watch_logs_log_group_arn().map(str::to_owned),
+        arn,
+        logging,
+        errors,
+        selectors,
+    }
+}
+
+impl Trail {
+    fn name(&self) -> String {
+        let name = self.arn.rsplit('/').next().unwrap_or_default();
+        crate::escape::name(name, 128)
+    }
+
+    /// The account that may change it, unless it is the guard's own.
+    fn owner<'a>(&'a self, guard: &Parts) -> Option<&'a str> {
+        self.arn.split(':').nth(4).filter(|account| *account != guard.account)
+    }
+
+    fn how(&self, what: &str, guard: &Parts) -> String {
+        match self.owner(guard) {
+            Some(account) => format!("{what}, in account {}, which owns the trail:", plain(account, "OWNER")),
+            None => format!("{what}:"),
+        }
+    }
+
+    /// `--region` and name for a command.
+    fn address(&self, option: &str) -> String {
+        format!("--region {} {option} {}", plain(&self.home, "REGION"), plain(&self.arn, "TRAIL-ARN"))
+    }
+
+    /// Whether it records such an event; None if that isn't known.
+    fn records(&self, event: Management<'_>) -> Option<bool> {
+        Some(self.selectors.as_ref().ok()?.judged.log(event))
+    }
+
+    /// Whether it is worth asking for more: it logs, or may.
+    pub(super) fn may_log(&self) -> bool {
+        self.logging != Ok(false)
+    }
+
+    /// Whether it surely records what the guard looks for, and is logging.
+    pub(super) fn sees_kms(&self) -> bool {
+        self.logging == Ok(true) && calls().all(|call| self.records(call) == Some(true))
+    }
+}
+
+fn logging(trails: &[Trail], guard: &Parts) -> Check {
+    let region = &guard.region;
+    if trails.is_empty() {
+        let look = Look::fail(format!(
+            "No trail covers {region}, so no call to KMS reaches the guard; only what KMS announces itself does."
+        ));
+        let create = "aws cloudtrail create-trail --region {region} --name management --is-multi-region-trail --s3-bucket-name BUCKET";
+        let look = look
+            .mend(
+                "Create a trail; put in a bucket whose policy lets CloudTrail write:",
+                create.replace("{region}", region.as_str()),
+            )
+            .mend("Start it:", format!("aws cloudtrail start-logging --region {region} --name management"));
+        return Check::of(&LOGGING, vec![look]);
+    }
+    if let Some(trail) = trails.iter().find(|trail| trail.logging == Ok(true)) {
+        return Check::of(&LOGGING, vec![Look::pass(format!("The trail {} is logging.", trail.name()))]);
+    }
+    let looks = trails.iter().map(|trail| match &trail.logging {
+        Err(reason) => Look::unknown(&format!("Whether the trail {} is logging", trail.name()), reason).mend(
+            &trail.how("Ask with more rights", guard),
+            format!("aws cloudtrail get-trail-status {}", trail.address("--name")),
+        ),
+        Ok(_) => Look::fail(format!("The trail {} is stopped, and no other covers {region}.", trail.name()))
+            .mend(&trail.how("Start it", guard), format!("aws cloudtrail start-logging {}", trail.address("--name"))),
+    });
+    let mut looks: Vec<_> = looks.collect();
+    // A stopped trail isn't a failure yet as long as another may be logging.
+    if trails.iter().any(|trail| trail.logging.is_err()) {
+        looks.retain(|look| matches!(look.verdict, super::Verdict::Unknown(_)));
+    }
+    Check::of(&LOGGING, looks)
+}
+
+fn records(trails: &[Trail], guard: &Parts) -> Check {
+    if trails.is_empty() {
+        return Check::of(&RECORDS, vec![Look::unknown("What is recorded", "there is no trail")]);
+    }
+    // A stopped trail is the other check's; here it counts only if there is nothing better to judge.
+    let any_logs = trails.iter().any(Trail::may_log);
+    let looks: Vec<_> =
+        trails.iter().filter(|trail| trail.may_log() || !any_logs).map(|trail| record(trail, guard)).collect();
+    // One that records everything is enough.
+    let best = looks.iter().map(|look| look.verdict.rank()).min();
+    let looks = looks.into_iter().filter(|look| Some(look.verdict.rank()) == best).collect();
+    Check::of(&RECORDS, looks)
+}
+
+/// The calls that the guard's rules look for.
+fn calls() -> impl Iterator<Item = Management<'static>> {
+    let call = |event_name| Management { event_source: KMS_EVENT_SOURCE, event_name, read_only: false };
+    rules::CALLS.iter().map(move |name| call(*name))
+}
+
+fn record(trail: &Trail, guard: &Parts) -> Look {
+    let shown = trail.name();
+    let chosen = match &trail.selectors {
+        Ok(chosen) => chosen,
+        Err(reason) => {
+            return Look::unknown(&format!("What the trail {shown} records"), reason).mend(
+                &trail.how("Ask with more rights", guard),
+                format!("aws cloudtrail get-event-selectors {}", trail.address("--trail-name")),
+            );
+        }
+    };
+    let missed = |selectors: &Selectors| -> Vec<_> { calls().filter(|call| !selectors.log(*call)).collect() };
+    let mended = |look: Look, reads: bool| mend(look, trail, chosen, guard, reads);
+    let missing = missed(&chosen.judged);
+    if !missing.is_empty() && missed(&chosen.but_for_callers).is_empty() {
+        let some = format!("The trail {shown} leaves out some callers, so what they do to keys stays unseen.");
+        return mended(Look::warn(some), false);
+    }
+    if let Some(first) = missing.first() {
+        let what = if missing.len() < rules::CALLS.len() {
+            format!("The trail {shown} doesn't record {} of KMS.", first.event_name)
+        } else {
+            format!("The trail {shown} doesn't record the calls to KMS that put keys at risk: {}.", chosen.reason())
+        };
+        return mended(Look::fail(what), false);
+    }
+    if guard.is_on("ReportLostKeyUse") && !chosen.judged.log(Management::KEY_USE) {
+        let what = "doesn't record read-only calls to KMS, which ReportLostKeyUse needs";
+        return mended(Look::fail(format!("The trail {shown} {what}.")), true);
+    }
+    if !chosen.judged.log(Management::TAMPERING) {
+        let what = "records KMS and not EventBridge, so nobody is told when a rule of the guard is switched off";
+        return mended(Look::warn(format!("The trail {shown} {what}.")), false);
+    }
+    Look::pass(format!("The trail {shown} records them."))
+}
+
+/// The command that lets the trail's selectors through what is missing and leaves the rest as it is.
+fn mend(look: Look, trail: &Trail, chosen: &Chosen, guard: &Parts, reads: bool) -> Look {
+    let (option, selectors) = chosen.mended(reads);
+    let json = selectors.to_string();
+    let acts = |c: char| c == '\'' || !(' '..='~').contains(&c);
+    if json.contains(acts) || json.len() > 4_000 {
+        return look.advise(trail.how(
+            "Change its event selectors (put-event-selectors) so that they include management events of kms.amazonaws.com",
+            guard,
+        ));
+    }
+    look.mend(
+        &trail.how("Let it record them; this is what it has, with that changed", guard),
+        format!("aws cloudtrail put-event-selectors {} {option} '{json}'", trail.address("--trail-name")),
+    )
+}
+
+fn delivers(trails: &[Trail]) -> Check {
+    let logging: Vec<_> = trails.iter().filter(|trail| trail.logging == Ok(true)).collect();
+    if logging.is_empty() {
+        let unknown = Look::unknown("Whether a trail delivers", "no trail is known to be logging");
+        return Check::of(&DELIVERS, vec![unknown]);
+    }
+    let looks = logging.iter().flat_map(|trail| {
+        trail.errors.iter().map(|(to, error)| {
+            Look::warn(format!("The trail {} fails to deliver to {to}: {error}.", trail.name())).mend(
+                "See since when, and mend the policy or the role that it writes with:",
+                format!("aws cloudtrail get-trail-status {}", trail.address("--name")),
+            )
+        })
+    });
+    let mut looks: Vec<_> = looks.collect();
+    if looks.is_empty() {
+        looks.push(Look::pass("No trail reports a failed delivery."));
+    }
+    Check::of(&DELIVERS, looks)
+}
+
+/// The selectors as the API takes them; None for a trail that has none.
+fn given(answer: &GetEventSelectorsOutput) -> Option<Value> {
+    if !answer.advanced_event_selectors().is_empty() {
+        let selectors = answer.advanced_event_selectors().iter().map(|selector| {
+            let fields: Vec<_> = selector.field_selectors().iter().map(field).collect();
+            without_nulls(json!({"Name": selector.name(), "FieldSelectors": fields}))
+        });
+        return Some(json!({"AdvancedEventSelectors": selectors.collect::<Vec<_>>()}));
+    }
+    if answer.event_selectors().is_empty() {
+        return None;
+    }
+    let selectors = answer.event_selectors().iter().map(|selector| {
+        let data: Vec<_> = selector
+            .data_resources()
+            .iter()
+            .map(|data| without_nulls(json!({"Type": data.r#type(), "Values": data.values()})))
+            .collect();
+        without_nulls(json!({
+            "ReadWriteType": selector.read_write_type().map(|kind| kind.as_str()),
+            "IncludeManagementEvents": selector.include_management_events(),
+            "DataResources": Some(data).filter(|data| !data.is_empty()),
+            "ExcludeManagementEventSources": list(selector.exclude_management_event_sources()),
+        }))
+    });
+    Some(json!({"EventSelectors": selectors.collect::<Vec<_>>()}))
+}
+
+fn field(condition: &AdvancedFieldSelector) -> Value {
+    without_nulls(json!({
+        "Field": condition.field(),
+        "Equals": list(condition.equals()),
+        "StartsWith": list(condition.starts_with()),
+        "EndsWith": list(condition.ends_with()),
+        "NotEquals": list(condition.not_equals()),
+        "NotStartsWith": list(condition.not_starts_with()),
+        "NotEndsWith": list(condition.not_ends_with()),
+    }))
+}
+
+fn list(texts: &[String]) -> Option<&[String]> {
+    Some(texts).filter(|texts| !texts.is_empty())
+}
+
+fn without_nulls(mut value: Value) -> Value {
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    value
+}
+
+/// The same with the names as CloudTrail's records spell them.
+fn as_recorded(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => Value::Object(
+            fields
+                .iter()
+                .map(|(name, value)| {
+                    let mut letters = name.chars();
+                    let first = letters.next().map(|first| first.to_ascii_lowercase());
+                    (first.into_iter().chain(letters).collect(), as_recorded(value))
+                })
+                .collect::<Map<_, _>>(),
+        ),
+        Value::Array(items) => Value::Array(items.iter().map(as_recorded).collect()),
+        other => other.clone(),
+    }
+}
+
+fn of<'a>(given: &'a Value, kind: &str) -> &'a Value {
+    given.get(kind).unwrap_or(&Value::Null)
+}
+
+fn advanced(given: &mut Value) -> Option<&mut Vec<Value>> {
+    given.get_mut("AdvancedEventSelectors")?.as_array_mut()
+}
+
+fn conditions(selector: &mut Value) -> Option<&mut Vec<Value>> {
+    selector.get_mut("FieldSelectors")?.as_array_mut()
+}
+
+/// Conditions that leave out single callers or kinds of sign-in, and nothing else.
+fn is_about_callers(condition: &Value) -> bool {
+    let caller = matches!(condition["Field"].as_str(), Some("userIdentity.arn" | "sessionCredentialFromConsole"));
+    caller && ["Equals", "StartsWith", "EndsWith"].iter().all(|only| condition[only].is_null())
+}
+
+impl Chosen {
+    /// Without selectors a trail records all management events.
+    fn of(given: Option<Value>) -> Self {
+        let given = given.unwrap_or_else(|| json!({"EventSelectors": [{"ReadWriteType": "All"}]}));
+        let mut but_for_callers = given.clone();
+        for conditions in advanced(&mut but_for_callers).into_iter().flatten().filter_map(conditions) {
+            conditions.retain(|condition| !is_about_callers(condition));
+        }
+        let judged = |given: &Value| Selectors::of_request(&as_recorded(given)).unwrap_or(Selectors::Basic(Vec::new()));
+        Self { judged: judged(&given), but_for_callers: judged(&but_for_callers), given }
+    }
+
+    /// Why KMS isn't recorded, in the API's words.
+    fn reason(&self) -> &'static str {
+        let basic: Vec<_> = of(&self.given, "EventSelectors").as_array().into_iter().flatten().collect();
+        if basic.is_empty() {
+            return "its advanced event selectors leave them out";
+        }
+        let managing: Vec<_> = basic.iter().filter(|basic| basic["IncludeManagementEvents"] != false).collect();
+        if managing.is_empty() {
+            "it records no management events"
+        } else if managing.iter().all(|basic| basic["ReadWriteType"] == "ReadOnly") {
+            "it records read-only events"
+        } else {
+            "it excludes kms.amazonaws.com (ExcludeManagementEventSources)"
+        }
+    }
+
+    /// The option of put-event-selectors, and the selectors with as little changed as does it.
+    fn mended(&self, reads: bool) -> (&'static str, Value) {
+        let mut given = self.given.clone();
+        if let Some(selectors) = advanced(&mut given) {
+            let is = |condition: &Value, field: &str| condition["Field"] == field;
+            let equals = |condition: &Value, value: &str| condition.pointer("/Equals/0").is_some_and(|v| v == value);
+            let management = |condition: &Value| is(condition, "eventCategory") && equals(condition, "Management");
+            let mut found = false;
+            for conditions in selectors.iter_mut().filter_map(conditions) {
+                if conditions.iter().any(management) {
+                    found = true;
+                    let writes = |condition: &Value| is(condition, "readOnly") && equals(condition, "false");
+                    conditions.retain(|condition| management(condition) || (writes(condition) && !reads));
+                }
+            }
+            if !found {
+                let all = json!([{"Field": "eventCategory", "Equals": ["Management"]}]);
+                selectors.push(json!({"Name": "Management events", "FieldSelectors": all}));
+            }
+            return ("--advanced-event-selectors", of(&given, "AdvancedEventSelectors").clone());
+        }
+        if let Some(first) = given.pointer_mut("/EventSelectors/0").and_then(Value::as_object_mut) {
+            first.insert("IncludeManagementEvents".into(), true.into());
+            if reads || first.get("ReadWriteType").is_some_and(|kind| kind == "ReadOnly") {
+                first.insert("ReadWriteType".into(), "All".into());
+            }
+            if let Some(excluded) = first.get_mut("ExcludeManagementEventSources").and_then(Value::as_array_mut) {
+                excluded.retain(|source| source != KMS_EVENT_SOURCE);
+            }
+        }
+        ("--event-selectors", of(&given, "EventSelectors").clone())
+    }
 }
