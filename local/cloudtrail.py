@@ -19,7 +19,7 @@ from ministack.core.responses import get_account_id, get_region, get_request_cli
 from ministack.core.router import extract_access_key_id
 from ministack.services import cloudtrail, sts
 
-from . import events, iam, kms
+from . import events, iam, kms, trails
 from .calls import Call, read_answer, read_request
 from .pinned import replace
 
@@ -114,7 +114,8 @@ def _dispatch(original: Handler) -> Handler:
         _recorded.set(True)
         _caller.set(access_key)
         # The call that switches a trail off is the last one that it logs.
-        was_logged = call.service == "cloudtrail" and _a_trail_logs(_selected_by(call.service, call.operation.name))
+        selected = _selected_by(call.service, call.operation.name)
+        was_logged = call.service == "cloudtrail" and bool(_logging_trails(selected))
         response = await original(method, path, headers, body, query_params, request_id)
         _recorded.set(False)
         try:
@@ -133,7 +134,10 @@ def deliver(record: dict[str, Any], was_logged: bool = False) -> None:
     """Keep the record in the event history, and hand it to EventBridge if a trail logs it."""
     with request_scope(record["recipientAccountId"], record["awsRegion"]):
         _keep(record)
-        if was_logged or _a_trail_logs(record):
+        logging = _logging_trails(record)
+        for home, trail in logging:
+            trails.write_to_log_group(home, trail, record)
+        if was_logged or logging:
             source = f"aws.{record['eventSource'].split('.')[0]}"
             events.deliver(source, "AWS API Call via CloudTrail", record)
 
@@ -279,18 +283,13 @@ def _keep(record: dict[str, Any]) -> None:
     )
 
 
-def _a_trail_logs(record: dict[str, Any]) -> bool:
-    """Whether some trail of the Region logs this event; without one, EventBridge never hears of it."""
-    return any(
-        trail.get("IsLogging")
-        and any(_selects(s, record) for s in _selectors(home, name))
+def _logging_trails(record: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The trails that log this event, with their home Region; without one, EventBridge never hears of it."""
+    return [
+        (home, trail)
         for home, name, trail in cloudtrail._visible_trail_items()
-    )
-
-
-def _selectors(home: str, name: str) -> list[dict[str, Any]]:
-    defaults = cloudtrail._DEFAULT_EVENT_SELECTORS
-    return cloudtrail._event_selectors.get_scoped(get_account_id(), home, name, defaults)
+        if trail.get("IsLogging") and any(_selects(s, record) for s in trails.selectors(home, name, trail))
+    ]
 
 
 def _selects(selector: dict[str, Any], record: dict[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
 from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import eventbridge, lambda_svc, sqs
 
+from . import logs
 from .pinned import replace
 
 log = logging.getLogger("local.events")
@@ -86,12 +87,15 @@ def _is_read_only_management_event(view: Any) -> bool:
 
 
 def _invoke_target(original: Callable[..., None]) -> Callable[..., None]:
-    """Remember rule and target for the dead letter queue, which ministack doesn't have."""
+    """Remember rule and target for the dead letter queue, which ministack doesn't have, nor log groups as targets."""
 
     def invoke_target(target: dict, event: dict, rule: dict, view: Any = None) -> None:
         token = _delivery.set((rule, target))
         try:
-            original(target, event, rule, view)
+            if ":log-group:" in target["Arn"]:
+                _dispatch_to_logs(target["Arn"], event)
+            else:
+                original(target, event, rule, view)
         finally:
             _delivery.reset(token)
 
@@ -113,6 +117,14 @@ def _dispatch_to_lambda(arn: str, payload: str) -> None:
         record = lambda_svc._execution_record_for_config(func, config)
         lambda_svc.invoke_async_with_retry(record, json.loads(payload))
         log.info("rule -> function %s", name)
+
+
+def _dispatch_to_logs(arn: str, event: dict) -> None:
+    """Write the event to a log group; its resource policy isn't asked."""
+    payload = json.dumps(eventbridge._pattern_event_view(event).event_with_detail())
+    group = arn.split(":log-group:", 1)[1].removesuffix(":*")
+    if not logs.write(group, str(uuid.uuid4()), payload):
+        dead_letter(arn, payload, "NO_RESOURCE", f"Log group not found: {arn}")
 
 
 def _function_allows(func: dict, arn: str) -> bool:

@@ -86,15 +86,20 @@ def _mended_ministack() -> Any:
         events,
         iam,
         kms,
+        logs,
         metrics,
         organizations,
         schedules,
         sns,
         stacks,
         sts,
+        trails,
     )
 
-    for part in (organizations, iam, sts, kms, cloudtrail, events, buses, sns, metrics, schedules, stacks):
+    for part in (
+        *(organizations, iam, sts, kms, trails, cloudtrail, events),
+        *(buses, sns, logs, metrics, schedules, stacks),
+    ):
         part.mend()
     # Loaded with the first call otherwise, which that call's record would miss.
     ministack._get_module("cloudtrail")
