@@ -165,8 +165,13 @@ class LocalAws:
         """Evaluate every alarm, missing data too; `time` (seconds since the epoch) is when that is supposed to be."""
         return self._at_the_side("alarms", account=account, region=region, **more)
 
+    def confirm(self, topic_arn: str, address: str, account: str = ACCOUNT, region: str = REGION) -> None:
+        """Confirm the subscription of an e-mail address, as the person does who gets the mail."""
+        self._at_the_side("subscriptions", account=account, region=region, topic=topic_arn, endpoint=address)
+
     def _at_the_side(self, path: str, **request: Any) -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self.endpoint}/_local/{path}", json.dumps(request).encode(), timeout=30) as answer:
+        body = json.dumps(request).encode()
+        with urllib.request.urlopen(f"{self.endpoint}/_local/{path}", body, timeout=30) as answer:
             return json.load(answer)
 
     def inbox(

@@ -31,6 +31,7 @@ INPUTS = ("Input", "InputPath", "InputTransformer")
 
 def mend() -> None:
     """Forward as AWS does, and take bus policies in every form there is."""
+    replace(eventbridge, "handle_request", "method path headers body query_params", _handle_request)
     parameters = "spec event rule event_path target_input_payload"
     replace(eventbridge, "_dispatch_to_event_bus", parameters, lambda _: _forward)
     replace(eventbridge, "_validate_target_arn", "target", _validate_target)
@@ -47,6 +48,21 @@ def mend() -> None:
         "update": _update_policy_of_stack,
         "delete": _delete_policy_of_stack,
     }
+
+
+def _handle_request(original: Any) -> Any:
+    """A bus of one's own can be named by its ARN wherever it has a name; ministack knows that of PutEvents only."""
+
+    async def handle_request(method: str, path: str, headers: dict, body: bytes, query_params: dict) -> Any:
+        action = headers.get("x-amz-target", "").rsplit(".", 1)[-1]
+        member = "Name" if action.endswith("EventBus") else "EventBusName"
+        own = f"arn:aws:events:{get_region()}:{get_account_id()}:event-bus/"
+        data = json.loads(body or b"{}")
+        if isinstance(named := data.get(member), str) and named.startswith(own):
+            body = json.dumps({**data, member: named.removeprefix(own)}).encode()
+        return await original(method, path, headers, body, query_params)
+
+    return handle_request
 
 
 def _forward(spec: Arn, event: dict, rule: dict, event_path: set, target_input_payload: Any = None) -> None:

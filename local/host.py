@@ -9,6 +9,7 @@ What no client can ask of AWS comes in at the side, as JSON with an `account` an
                             an event of an AWS service, which PutEvents refuses, on the default bus
     POST /_local/schedules  {…, "name": …, "time": …}  fires a schedule of the default group ("group": … for another)
     POST /_local/rules      {…, "name": …, "time": …}  fires a scheduled rule of the default bus ("bus": … for another)
+    POST /_local/subscriptions  {…, "topic": ARN, "endpoint": …}  confirms the subscription of an e-mail address
     POST /_local/alarms     {…, "time": …}             evaluates the alarms, missing data too, and answers their states
 
 A `time`, in seconds since the epoch, is when that is supposed to happen; without it, now.
@@ -107,6 +108,7 @@ def _mended_ministack() -> Any:
         "/_local/events": events.deliver_for,
         "/_local/schedules": schedules.fire_schedule,
         "/_local/rules": schedules.fire_rule,
+        "/_local/subscriptions": sns.confirm,
         "/_local/alarms": metrics.evaluate_alarms,
     }
 

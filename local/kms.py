@@ -4,6 +4,7 @@ AWS pages: "Key states of AWS KMS keys", "GetKeyLastUsage", "Logging AWS KMS API
 """
 
 import json
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -62,6 +63,31 @@ answered: ContextVar[Call | None] = ContextVar("answered", default=None)
 def mend() -> None:
     """Put AWS's rules around ministack's KMS."""
     replace(kms, "handle_request", "method path headers body query_params", _handle_request)
+    replace(kms, "_list_keys", "data", _paged("Keys", 100, 1000))
+    replace(kms, "_list_aliases", "data", _paged("Aliases", 50, 100))
+    replace(kms, "_list_resource_tags", "data", _paged("Tags", 50, 50))
+
+
+def _paged(member: str, default: int, most: int) -> Callable[..., Any]:
+    """A list in pages, as long as AWS's; ministack gives all at once, or the first page without a way to the next."""
+
+    def make(original: Callable[[dict], Response]) -> Callable[[dict], Response]:
+        def listed(data: dict) -> Response:
+            limit, marker = data.get("Limit", default), data.get("Marker", "0")
+            if not 1 <= limit <= most:
+                return error_response_json("ValidationException", f"Limit must be between 1 and {most}.", 400)
+            if not marker.isdecimal():
+                return error_response_json("InvalidMarkerException", "Invalid marker.", 400)
+            response = original({**data, "Limit": sys.maxsize})
+            if response[0] >= 400:
+                return response
+            everything, start = json.loads(response[2])[member], int(marker)
+            answer = {member: everything[start : start + limit], "Truncated": start + limit < len(everything)}
+            return json_response(answer | ({"NextMarker": str(start + limit)} if answer["Truncated"] else {}))
+
+        return listed
+
+    return make
 
 
 def _handle_request(original: Handler) -> Handler:

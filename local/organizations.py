@@ -32,6 +32,9 @@ DELEGATED = frozenset(
 )
 """What a delegated administrator may ask of the organization, and other members may not."""
 
+PAGE = 20
+"""Accounts in a page of a list, at most."""
+
 _invitations: dict[str, tuple[str, str]] = {}
 """Handshake id -> the inviting and the invited account."""
 _delegations = AccountScopedDict()
@@ -76,9 +79,20 @@ def _handle_request(original: Handler) -> Handler:
         with request_scope(management, get_region()):
             if own := _OWN.get(action):
                 return own(parameters)
-            return await original(method, path, headers, body, query_params)
+            return _page(await original(method, path, headers, body, query_params), parameters)
 
     return handle_request
+
+
+def _page(response: Response, parameters: dict[str, Any]) -> Response:
+    """Lists of accounts come in pages of up to 20; ministack gives all at once."""
+    answer = json.loads(response[2] or b"{}")
+    if response[0] >= 400 or "Accounts" not in answer:
+        return response
+    start, most = int(parameters.get("NextToken") or 0), min(parameters.get("MaxResults") or PAGE, PAGE)
+    everything = answer["Accounts"]
+    more = {"NextToken": str(start + most)} if start + most < len(everything) else {}
+    return json_response({"Accounts": everything[start : start + most], **more})
 
 
 def _may_ask(account: str, management: str, action: str) -> bool:

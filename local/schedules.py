@@ -121,8 +121,10 @@ def _invoke_function(target: dict[str, Any], payload: str, attributes: dict[str,
 
 
 def _refusal(target: dict[str, Any], action: str, resource_arn: str, schedule_arn: str) -> str:
+    """What a role's policies see as the source is the schedule's group (since September 2023)."""
+    group_arn = schedule_arn.rsplit("/", 1)[0].replace(":schedule/", ":schedule-group/")
     role = target.get("RoleArn", "")
-    return iam.role_refuses(role, "scheduler.amazonaws.com", action, resource_arn, schedule_arn)
+    return iam.role_refuses(role, "scheduler.amazonaws.com", action, resource_arn, group_arn)
 
 
 def _dead_letter(target: dict[str, Any], payload: str, attributes: dict[str, str], code: str, message: str) -> None:

@@ -1,24 +1,103 @@
-"""SNS: the messages that AWS refuses and ministack takes.
+"""SNS: the messages that AWS refuses and ministack takes, and e-mail subscriptions that wait for their confirmation.
 
-AWS pages: "Publish" (API reference), "Message attributes". The 256 KiB limit ministack keeps itself.
+AWS pages: "Publish" and "Subscribe" (API reference), "Message attributes". The 256 KiB limit ministack keeps itself.
 """
 
 import json
 import unicodedata
+import uuid
 from collections.abc import Awaitable, Callable
+from typing import Any
 from urllib.parse import parse_qs
 
+from ministack.core.responses import request_scope
 from ministack.services import sns
+from ministack.services.cloudformation import provisioners
 
-from .pinned import replace
+from .pinned import replace, replace_entry
 
 Response = tuple[int, dict[str, str], bytes]
 Handler = Callable[..., Awaitable[Response]]
 
 
+CONFIRMED_BY_A_PERSON = ("email", "email-json")
+
+
 def mend() -> None:
-    """Refuse what SNS refuses."""
+    """Refuse what SNS refuses, and let e-mail addresses wait for a person."""
     replace(sns, "handle_request", "method path headers body query_params", _handle_request)
+    replace(sns, "_subscribe", "params", _subscribe)
+    for name in ("_list_subscriptions", "_list_subscriptions_by_topic"):
+        replace(sns, name, "params", _list)
+    handlers = provisioners._RESOURCE_HANDLERS.get("AWS::SNS::Subscription", {})
+    replace_entry(handlers, "create", "_RESOURCE_HANDLERS['AWS::SNS::Subscription']", _create_of_stack)
+
+
+def confirm(account: str, region: str, topic: str, endpoint: str) -> None:
+    """Follow the link in the mail: confirm the subscription of an address. KeyError if there is none."""
+    with request_scope(account, region):
+        for subscription in sns._topics[topic]["subscriptions"]:
+            if subscription["endpoint"] == endpoint:
+                _set_confirmed(subscription, True)
+                sns._refresh_subscription_counts(sns._topics[topic])
+                return
+    raise KeyError(endpoint)
+
+
+def _subscribe(original: Callable[[dict], Response]) -> Callable[[dict], Response]:
+    """ministack takes an address for confirmed."""
+
+    def subscribe(params: dict) -> Response:
+        known = set(sns._sub_arn_to_topic)
+        response = original(params)
+        for arn in set(sns._sub_arn_to_topic) - known:
+            if _pends(arn):
+                return response[0], response[1], response[2].replace(arn.encode(), b"pending confirmation")
+        return response
+
+    return subscribe
+
+
+def _create_of_stack(original: Callable[..., Any]) -> Callable[..., Any]:
+    def create(logical_id: str, props: dict, stack_name: str) -> Any:
+        arn, attributes = original(logical_id, props, stack_name)
+        _pends(arn)
+        return arn, attributes
+
+    return create
+
+
+def _pends(arn: str) -> bool:
+    """Whether the new subscription has to wait for a person, which it does from now on."""
+    topic = sns._topics[sns._sub_arn_to_topic[arn]]
+    subscription = next(found for found in topic["subscriptions"] if found["arn"] == arn)
+    pends = subscription["protocol"] in CONFIRMED_BY_A_PERSON
+    if pends:
+        _set_confirmed(subscription, False)
+        sns._refresh_subscription_counts(topic)
+    return pends
+
+
+def _set_confirmed(subscription: dict[str, Any], confirmed: bool) -> None:
+    subscription["confirmed"] = confirmed
+    subscription["token"] = None if confirmed else str(uuid.uuid4())
+    subscription["attributes"]["PendingConfirmation"] = str(not confirmed).lower()
+
+
+def _list(original: Callable[[dict], Response]) -> Callable[[dict], Response]:
+    """A subscription that isn't confirmed has no ARN in a list."""
+
+    def listed(params: dict) -> Response:
+        status, headers, body = original(params)
+        for topic in sns._topics.values():
+            for subscription in topic["subscriptions"]:
+                if not subscription.get("confirmed"):
+                    body = body.replace(
+                        f"<SubscriptionArn>{subscription['arn']}<".encode(), b"<SubscriptionArn>PendingConfirmation<"
+                    )
+        return status, headers, body
+
+    return listed
 
 
 def _handle_request(original: Handler) -> Handler:

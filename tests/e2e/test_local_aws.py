@@ -224,3 +224,32 @@ def test_services_events_come_in_only_by_the_back_door(account: Account) -> None
     )
     event = json.loads(account.inbox.next().body)
     assert (event["detail-type"], event["resources"], event["account"]) == ("KMS CMK Deletion", ["arn"], account.id)
+
+
+def test_an_email_subscription_waits_for_its_confirmation(account: Account) -> None:
+    sns, address = account.client("sns"), "people@example.com"
+    topic = sns.create_topic(Name="topic")["TopicArn"]
+    subscribed = sns.subscribe(TopicArn=topic, Protocol="email", Endpoint=address)
+    assert subscribed["SubscriptionArn"] == "pending confirmation"
+    (listed,) = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    assert listed["SubscriptionArn"] == "PendingConfirmation"
+    counts = sns.get_topic_attributes(TopicArn=topic)["Attributes"]
+    assert (counts["SubscriptionsConfirmed"], counts["SubscriptionsPending"]) == ("0", "1")
+    account.aws.confirm(topic, address, account.id, REGION)
+    (listed,) = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    attributes = sns.get_subscription_attributes(SubscriptionArn=listed["SubscriptionArn"])["Attributes"]
+    assert attributes["PendingConfirmation"] == "false"
+
+
+def test_lists_come_in_pages(account: Account) -> None:
+    keys = {account.key() for _ in range(3)}
+    first = account.kms.list_keys(Limit=2)
+    assert (len(first["Keys"]), first["Truncated"]) == (2, True)
+    second = account.kms.list_keys(Limit=2, Marker=first["NextMarker"])
+    assert (len(second["Keys"]), second["Truncated"]) == (1, False)
+    assert {key["KeyArn"] for key in first["Keys"] + second["Keys"]} == keys
+    for number in range(51):
+        account.kms.create_alias(AliasName=f"alias/n{number}", TargetKeyId=first["Keys"][0]["KeyId"])
+    assert account.kms.list_aliases()["Truncated"] is True
+    pages = account.kms.get_paginator("list_aliases").paginate()
+    assert sum(len(page["Aliases"]) for page in pages) == 51

@@ -250,6 +250,14 @@ def test_cloudformation_makes_a_bus_with_policy_and_rules(bare: LocalAws) -> Non
     assert [bus["Name"] for bus in events.list_event_buses()["EventBuses"]] == ["default"]
 
 
+def test_a_bus_can_be_named_by_its_arn(bare: LocalAws) -> None:
+    events = bare.client("events", account_id(), HUB_REGION)
+    arn = events.create_event_bus(Name="own")["EventBusArn"]
+    events.put_rule(Name="r", EventBusName=arn, EventPattern='{"source": ["own"]}')
+    assert [rule["Name"] for rule in events.list_rules(EventBusName="own")["Rules"]] == ["r"]
+    assert events.describe_event_bus(Name=arn)["Name"] == "own"
+
+
 def test_cloudformation_refuses_a_rule_that_forwards_without_a_role(bare: LocalAws) -> None:
     target = {"Id": "hub", "Arn": f"arn:aws:events:{HUB_REGION}:444455556666:event-bus/{BUS}"}
     rule = {"Type": "AWS::Events::Rule", "Properties": {"EventPattern": {"source": ["own"]}, "Targets": [target]}}
@@ -268,5 +276,9 @@ def test_an_organization_is_one_for_all_its_members(bare: LocalAws) -> None:
     service = "member.org.stacksets.cloudformation.amazonaws.com"
     master.register_delegated_administrator(AccountId=member, ServicePrincipal=service)
     assert {account["Id"] for account in ask.list_accounts()["Accounts"]} == {management, member}
+    for number in range(20):
+        master.create_account(AccountName=f"n{number}", Email=f"n{number}@example.com")
+    assert len(ask.list_accounts()["Accounts"]) == 20
+    assert sum(len(page["Accounts"]) for page in ask.get_paginator("list_accounts").paginate()) == 22
     with pytest.raises(ClientError, match="AWSOrganizationsNotInUse"):
         bare.client("organizations", stranger).describe_organization()
