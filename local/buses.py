@@ -21,7 +21,7 @@ from ministack.services import eventbridge
 from ministack.services.cloudformation import provisioners
 
 from . import events, iam
-from .pinned import replace, replace_entry
+from .pinned import replace, replace_entry, require
 
 log = logging.getLogger("local.buses")
 
@@ -37,7 +37,8 @@ def mend() -> None:
     replace(eventbridge, "_validate_target_arn", "target", _validate_target)
     replace(eventbridge, "_put_permission", "data", lambda _: _put_permission)
     replace(eventbridge, "_delete_event_bus", "data", _delete_event_bus)
-    replace(provisioners, "_eb_rule_bus_name", "props", lambda original: original)
+    require(provisioners, "_eb_rule_bus_name _RESOURCE_HANDLERS")
+    require(eventbridge, "_archive_event _event_bus_policies _event_buses _events_log_list _remove_permission")
     handlers = provisioners._RESOURCE_HANDLERS
     buses, rules = handlers.get("AWS::Events::EventBus", {}), handlers.get("AWS::Events::Rule", {})
     replace_entry(buses, "create", "_RESOURCE_HANDLERS['AWS::Events::EventBus']", _create_bus_of_stack)

@@ -1,4 +1,4 @@
-"""What a client asked of a service and what it got, read with botocore's model of the service, whatever the protocol."""
+"""What a client asked of a service and what it got, read with botocore's models, whatever the protocol."""
 
 import base64
 import json

@@ -21,7 +21,7 @@ from ministack.services import cloudtrail, sts
 
 from . import events, iam, kms, trails
 from .calls import Call, read_answer, read_request
-from .pinned import replace
+from .pinned import replace, require
 
 log = logging.getLogger("local.cloudtrail")
 
@@ -81,6 +81,7 @@ _caller: ContextVar[str] = ContextVar("_caller", default="")
 def mend() -> None:
     """Record calls as CloudTrail does, and deliver them."""
     replace(app, "_dispatch_service_request", "method path headers body query_params request_id", _dispatch)
+    require(cloudtrail, "_get_event_queue")
     replace(
         cloudtrail,
         "record_event",

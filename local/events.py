@@ -17,7 +17,7 @@ from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import eventbridge, lambda_svc, sqs
 
 from . import logs
-from .pinned import replace
+from .pinned import replace, require
 
 log = logging.getLogger("local.events")
 
@@ -30,8 +30,9 @@ def mend() -> None:
     replace(eventbridge, "_dispatch_event", "event view", lambda _: _dispatch_event)
     replace(eventbridge, "_invoke_target", "target event rule view", _invoke_target)
     replace(eventbridge, "_dispatch_to_lambda", "arn payload", lambda _: _dispatch_to_lambda)
-    # Used as it is; a version without it has to fail here, not with the first event.
-    replace(lambda_svc, "invoke_async_with_retry", "func event", lambda original: original)
+    require(lambda_svc, "_execution_record_for_config _functions _get_func_record_for_ref invoke_async_with_retry")
+    require(eventbridge, "_ensure_default_bus _matches_pattern_view _pattern_event_view _put_events _rules _targets")
+    require(sqs, "_ensure_msg_fields _md5_msg_attrs _queue_by_arn")
     replace(lambda_svc, "_route_async_failure", "target_arn func_name event result", _route_async_failure)
     replace(sqs, "queue_policy_allows", "queue_arn service source_arn source_account", lambda _: _queue_allows)
 

@@ -5,12 +5,16 @@
 Prints its endpoint as the first line of standard output once it answers, and logs to standard error.
 What no client can ask of AWS comes in at the side, as JSON with an `account` and a `region`:
 
-    POST /_local/events     {…, "event": {"source": "aws.kms", "detail-type": …, "detail": …}}
-                            an event of an AWS service, which PutEvents refuses, on the default bus
-    POST /_local/schedules  {…, "name": …, "time": …}  fires a schedule of the default group ("group": … for another)
-    POST /_local/rules      {…, "name": …, "time": …}  fires a scheduled rule of the default bus ("bus": … for another)
-    POST /_local/subscriptions  {…, "topic": ARN, "endpoint": …}  confirms the subscription of an e-mail address
-    POST /_local/alarms     {…, "time": …}             evaluates the alarms, missing data too, and answers their states
+    POST /_local/events         {…, "event": {"source": "aws.kms", "detail-type": …, "detail": …}}
+        puts an event of an AWS service, which PutEvents refuses, on the default bus
+    POST /_local/schedules      {…, "name": …, "time": …}
+        fires a schedule of the default group ("group" names another)
+    POST /_local/rules          {…, "name": …, "time": …}
+        fires a scheduled rule of the default bus ("bus" names another)
+    POST /_local/subscriptions  {…, "topic": ARN, "endpoint": …}
+        confirms the subscription of an e-mail address
+    POST /_local/alarms         {…, "time": …}
+        evaluates the alarms, missing data too, and answers their states
 
 A `time`, in seconds since the epoch, is when that is supposed to happen; without it, now.
 """

@@ -14,16 +14,14 @@ from ministack.core.responses import get_region
 from ministack.services import iam
 
 from . import organizations
-from .pinned import replace
+from .pinned import replace, require
 
 
 def mend() -> None:
     """Let aws:PrincipalOrgID be the organization that the account is a member of; ministack knows only its master."""
     replace(iam_evaluator, "_principal_org_id", "account_id", lambda _: organizations.id_of)
-    # Used as they are; a version without them has to fail here.
-    replace(iam_evaluator, "_gather_role_policies", "role_name account_id", lambda original: original)
-    replace(iam_evaluator, "_permissions_boundary", "store name account_id", lambda original: original)
-    replace(iam_evaluator, "_service_principal_matches", "principal service", lambda original: original)
+    require(iam_evaluator, "_gather_role_policies _permissions_boundary _service_principal_matches")
+    require(iam, "_roles")
 
 
 def find_role(role_arn: str) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from typing import Any
 from ministack.core.responses import error_response_json, json_response
 from ministack.services import kms
 
-from .pinned import replace
+from .pinned import replace, require
 
 Response = tuple[int, dict[str, str], bytes]
 Handler = Callable[..., Awaitable[Response]]
@@ -63,6 +63,7 @@ answered: ContextVar[Call | None] = ContextVar("answered", default=None)
 def mend() -> None:
     """Put AWS's rules around ministack's KMS."""
     replace(kms, "handle_request", "method path headers body query_params", _handle_request)
+    require(kms, "_alias_arn _resolve_key")
     replace(kms, "_list_keys", "data", _paged("Keys", 100, 1000))
     replace(kms, "_list_aliases", "data", _paged("Aliases", 50, 100))
     replace(kms, "_list_resource_tags", "data", _paged("Tags", 50, 50))

@@ -14,7 +14,7 @@ from typing import Any
 from ministack.core.responses import error_response_json, json_response
 from ministack.services import cloudwatch, cloudwatch_logs
 
-from .pinned import replace
+from .pinned import replace, require
 
 Matcher = Callable[[Any], bool]
 
@@ -33,8 +33,7 @@ def mend() -> None:
     replace(cloudwatch_logs, "_compile_filter_pattern", "raw", _compile)
     replace(cloudwatch_logs, "_put_metric_filter", "data", _put_metric_filter)
     replace(cloudwatch_logs, "_put_log_events", "data", _put_log_events)
-    # Used as it is; a version without it has to fail here.
-    replace(cloudwatch_logs, "_create_log_stream", "data", lambda original: original)
+    require(cloudwatch_logs, "_create_log_stream _log_groups _metric_filters")
 
 
 def write(group: str, stream: str, message: str) -> bool:

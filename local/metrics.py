@@ -15,7 +15,7 @@ from typing import Any
 from ministack.core.responses import request_scope
 from ministack.services import cloudwatch, lambda_svc, sqs
 
-from .pinned import replace
+from .pinned import replace, require
 
 log = logging.getLogger("local.metrics")
 
@@ -42,10 +42,9 @@ def mend() -> None:
     replace(cloudwatch, "_evaluate_alarm", "alarm", lambda _: _evaluate_with_data)
     for name in ("_get_metric_data", "_get_metric_statistics", "_list_metrics"):
         replace(cloudwatch, name, "params cbor_data is_cbor is_json", _with_queues)
-    # Used as it is; a version without it has to fail here.
-    stored = "namespace name dims ts unit value values counts stat_values"
-    replace(cloudwatch, "_store_datum", stored, lambda original: original)
-    replace(cloudwatch, "_dispatch_alarm_actions", "alarm old_state new_state reason", lambda original: original)
+    require(cloudwatch, "_alarms _calc_stats _dims_key _dispatch_alarm_actions _evaluate_all_alarms")
+    require(cloudwatch, "_evaluate_parent_alarms _metric_bucket _metrics _record_history _stat_value _store_datum")
+    require(sqs, "_queues")
 
 
 def _emit_lambda_logs(original: Callable[..., None]) -> Callable[..., None]:

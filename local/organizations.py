@@ -20,7 +20,7 @@ from ministack.core.responses import (
 )
 from ministack.services import organizations
 
-from .pinned import replace
+from .pinned import replace, require
 
 Response = tuple[int, dict[str, str], bytes]
 Handler = Callable[..., Awaitable[Response]]
@@ -44,8 +44,7 @@ _delegations = AccountScopedDict()
 def mend() -> None:
     """Let accounts belong to an organization of another."""
     replace(organizations, "handle_request", "method path headers body query_params", _handle_request)
-    # Used as it is; a version without it has to fail here.
-    replace(organizations, "_ensure_org", "", lambda original: original)
+    require(organizations, "_accounts _ensure_org _orgs _public_account _roots")
 
 
 def management_of(account: str) -> str | None:

@@ -1,8 +1,8 @@
-"""Replacing functions of ministack, whose insides may change with any release.
+"""Replacing and using functions of ministack, whose insides may change with any release.
 
 ministack is pinned in requirements.txt. `replace` checks that the function is there with the parameters
-known from that version, so that a new version fails at start with the name of what changed, and not later
-with an event that nobody receives.
+known from that version, `require` that it is there, so that a new version fails at start with the name of what
+changed, and not later with an event that nobody receives.
 """
 
 import functools
@@ -31,6 +31,13 @@ def replace(
     if found != parameters:
         raise PinnedVersionChanged(f"{where} takes ({found}), expected ({parameters}); {_advice()}")
     setattr(module, name, functools.wraps(original)(make(original)))
+
+
+def require(module: ModuleType, names: str) -> None:
+    """Check that functions and stores (names, blank-separated), which are used as they are, are there."""
+    for name in names.split():
+        if not hasattr(module, name):
+            raise PinnedVersionChanged(f"{module.__name__}.{name} is gone; {_advice()}")
 
 
 def replace_entry(

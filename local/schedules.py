@@ -16,7 +16,7 @@ from ministack.core.responses import request_scope
 from ministack.services import eventbridge, lambda_svc, scheduler
 
 from . import events, iam
-from .pinned import replace
+from .pinned import replace, require
 
 log = logging.getLogger("local.schedules")
 
@@ -24,9 +24,8 @@ log = logging.getLogger("local.schedules")
 def mend() -> None:
     """Send what a schedule's Input says, under its role."""
     replace(eventbridge, "_invoke_target", "target event rule view", _invoke_target)
-    # Used as they are; a version without them has to fail here.
-    replace(eventbridge, "_pattern_event_view", "event", lambda original: original)
-    replace(scheduler, "_tick_schedules", "", lambda original: original)
+    require(eventbridge, "_pattern_event_view _rule_key _rules _targets")
+    require(scheduler, "_schedules _tick_schedules")
 
 
 def _invoke_target(original: Callable[..., None]) -> Callable[..., None]:

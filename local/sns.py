@@ -14,7 +14,7 @@ from ministack.core.responses import request_scope
 from ministack.services import sns
 from ministack.services.cloudformation import provisioners
 
-from .pinned import replace, replace_entry
+from .pinned import replace, replace_entry, require
 
 Response = tuple[int, dict[str, str], bytes]
 Handler = Callable[..., Awaitable[Response]]
@@ -29,6 +29,7 @@ def mend() -> None:
     replace(sns, "_subscribe", "params", _subscribe)
     for name in ("_list_subscriptions", "_list_subscriptions_by_topic"):
         replace(sns, name, "params", _list)
+    require(sns, "_error _refresh_subscription_counts _sub_arn_to_topic _topics")
     handlers = provisioners._RESOURCE_HANDLERS.get("AWS::SNS::Subscription", {})
     replace_entry(handlers, "create", "_RESOURCE_HANDLERS['AWS::SNS::Subscription']", _create_of_stack)
 

@@ -1,20 +1,19 @@
 """CloudFormation: the calls it makes for a stack are recorded as CloudTrail records them, made by CloudFormation.
 
 ministack's CloudFormation writes into the services' stores, past every record. Here each resource that can silence
-the guard leaves the records of the calls that AWS's CloudFormation makes for it, on behalf of whoever changed the
+the guard, and each key, leaves the records of the calls that AWS's CloudFormation makes for it, on behalf of whoever changed the
 stack: `invokedBy`, `sourceIPAddress` and `userAgent` say cloudformation.amazonaws.com.
 """
 
-import logging
+import json
 from collections.abc import Callable
 from typing import Any
 
+from ministack.services import kms
 from ministack.services.cloudformation import provisioners
 
 from . import cloudtrail
 from .pinned import replace_entry
-
-log = logging.getLogger("local.stacks")
 
 PRINCIPAL = "cloudformation.amazonaws.com"
 
@@ -61,7 +60,40 @@ def _deleted(original: Callable[..., Any], calls: Callable[..., Calls]) -> Calla
 def _record(calls: Calls) -> None:
     for service, name, parameters in calls:
         given = {key: value for key, value in parameters.items() if value not in (None, "", [])}
-        cloudtrail.deliver(cloudtrail.record_by_service(service, name, given, PRINCIPAL))
+        record = cloudtrail.record_by_service(service, name, given, PRINCIPAL)
+        if service == "kms":
+            record |= _about_key(parameters["keyId"], name)
+        cloudtrail.deliver(record)
+
+
+def _about_key(key_id: str, name: str) -> dict[str, Any]:
+    """What a record about a key says besides: `resources`, and an answer that names the key."""
+    key = kms._resolve_key(key_id)
+    answer = {"keyId": key["Arn"]}
+    if name == "ScheduleKeyDeletion":
+        answer["keyState"] = key["KeyState"]
+        if key["KeyState"] == "PendingDeletion":
+            answer["deletionDate"] = cloudtrail.cloudtrail_time(key["DeletionDate"])
+    resource = {"accountId": key["Arn"].split(":")[4], "type": "AWS::KMS::Key", "ARN": key["Arn"]}
+    return {"responseElements": answer, "resources": [resource]}
+
+
+def _key(key_id: str, old: dict, new: dict) -> Calls:
+    """A key that leaves its stack is scheduled for deletion."""
+    if not new:
+        days = old.get("PendingWindowInDays", 30)
+        return [("kms", "ScheduleKeyDeletion", {"keyId": key_id, "pendingWindowInDays": days})]
+    if not old:
+        # The parameters are the template's, and the answer isn't what anyone here reads.
+        return []
+    calls: Calls = []
+    if old.get("Enabled", True) != new.get("Enabled", True):
+        calls.append(("kms", "EnableKey" if new.get("Enabled", True) else "DisableKey", {"keyId": key_id}))
+    if old.get("KeyPolicy") != new.get("KeyPolicy"):
+        policy = {"policyName": "default", "policy": json.dumps(new.get("KeyPolicy"))}
+        bypass = new.get("BypassPolicyLockoutSafetyCheck")
+        calls.append(("kms", "PutKeyPolicy", {"keyId": key_id, **policy, "bypassPolicyLockoutSafetyCheck": bypass}))
+    return calls
 
 
 def _rule(name: str, old: dict, new: dict) -> Calls:
@@ -133,6 +165,7 @@ def _plain(
 
 
 RECORDED: dict[str, Callable[..., Calls]] = {
+    "AWS::KMS::Key": _key,
     "AWS::Events::Rule": _rule,
     "AWS::Lambda::Function": _function,
     "AWS::Lambda::Permission": _permission,

@@ -16,7 +16,7 @@ from ministack.services import lambda_svc, sts
 
 from . import iam
 from .calls import read_request
-from .pinned import replace
+from .pinned import replace, require
 
 Response = tuple[int, dict[str, str], bytes]
 Handler = Callable[..., Awaitable[Response]]
@@ -28,8 +28,7 @@ def mend() -> None:
     replace(iam_evaluator, "_resolve_condition_key", "key ctx", _resolve_condition_key)
     for module in (lambda_runtime, lambda_svc):
         replace(module, "execution_credentials", "config", _execution_credentials)
-    # Used as it is; a version without it has to fail here.
-    replace(sts, "register_session", "access_key session", lambda original: original)
+    require(sts, "_caller_identity _error register_session")
 
 
 def _handle_request(original: Handler) -> Handler:

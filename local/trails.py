@@ -13,7 +13,7 @@ from ministack.services import cloudtrail
 from ministack.services.cloudformation import provisioners
 
 from . import logs, organizations
-from .pinned import replace, replace_entry
+from .pinned import replace, replace_entry, require
 
 Response = tuple[int, dict[str, str], bytes]
 Action = Callable[[dict[str, Any]], Response]
@@ -26,9 +26,9 @@ def mend() -> None:
     replace(cloudtrail, "_visible_trail_items", "include_shadow_trails", _visible_trail_items)
     replace(cloudtrail, "_create_trail", "body", _create_trail)
     replace(cloudtrail, "_get_trail_status", "body", _get_trail_status)
-    # Used as they are; a version without them has to fail here.
-    for name in ("_update_trail", "_delete_trail", "_start_logging", "_stop_logging", "_put_event_selectors"):
-        replace(cloudtrail, name, "body", lambda original: original)
+    require(cloudtrail, "_DEFAULT_EVENT_SELECTORS _DISPATCH _account_trail_items _err _event_selectors _trail_arn")
+    require(cloudtrail, "_delete_trail _put_event_selectors _start_logging _stop_logging _trails _update_trail")
+    require(provisioners, "_RESOURCE_HANDLERS _physical_name")
     table = "_DISPATCH of CloudTrail"
     replace_entry(cloudtrail._DISPATCH, "CreateTrail", table, lambda _: cloudtrail._create_trail)
     replace_entry(cloudtrail._DISPATCH, "GetTrailStatus", table, lambda _: cloudtrail._get_trail_status)

@@ -189,6 +189,13 @@ def test_there_is_no_third_hop(spoke: Spoke) -> None:
 TEMPLATE = {
     "Resources": {
         "Bus": {"Type": "AWS::Events::EventBus", "Properties": {"Name": "stacked"}},
+        "WithPolicy": {
+            "Type": "AWS::Events::EventBus",
+            "Properties": {
+                "Name": "own-policy",
+                "Policy": {"Version": "2012-10-17", "Statement": [{"Sid": "own", "Effect": "Deny"}]},
+            },
+        },
         "Policy": {
             "Type": "AWS::Events::EventBusPolicy",
             "Properties": {
@@ -243,6 +250,7 @@ def test_cloudformation_makes_a_bus_with_policy_and_rules(bare: LocalAws) -> Non
     policy = json.loads(events.describe_event_bus(Name="stacked")["Policy"])
     principals = {statement["Sid"]: statement["Principal"] for statement in policy["Statement"]}
     assert principals == {"organization": "*", "account": {"AWS": "arn:aws:iam::444455556666:root"}}
+    assert json.loads(events.describe_event_bus(Name="own-policy")["Policy"])["Statement"][0]["Sid"] == "own"
     events.put_events(Entries=[{"Source": "own", "DetailType": "t", "Detail": "{}", "EventBusName": "stacked"}])
     assert json.loads(taken.next().body)["source"] == "own"
     stacks.delete_stack(StackName="buses")

@@ -223,12 +223,13 @@ def test_the_call_that_switches_the_trail_off_is_its_last(
 def test_a_failed_call_carries_its_error_whatever_the_protocol(account: Account) -> None:
     topic, target = f"arn:aws:sns:{REGION}:{account.id}:none", {"Id": "1", "Arn": "arn:aws:sqs:a:b:c"}
     policy = {"AttributeName": "Policy", "AttributeValue": "{}"}
+    alarm = {"AlarmName": "none", "StateValue": "OK", "StateReason": "r"}
     calls = {
         "events": ("PutTargets", lambda c: c.put_targets(Rule="none", Targets=[target])),
         "lambda": ("DeleteFunction20150331", lambda c: c.delete_function(FunctionName="none")),
         "sns": ("SetTopicAttributes", lambda c: c.set_topic_attributes(TopicArn=topic, **policy)),
         "cloudtrail": ("StopLogging", lambda c: c.stop_logging(Name="none")),
-        "monitoring": ("SetAlarmState", lambda c: c.set_alarm_state(AlarmName="none", StateValue="OK", StateReason="r")),
+        "monitoring": ("SetAlarmState", lambda c: c.set_alarm_state(**alarm)),
     }
     for service, (name, call) in calls.items():
         inbox = account.watch(f"aws.{service}")
@@ -255,6 +256,23 @@ def test_without_a_trail_no_call_is_delivered(bare: LocalAws) -> None:
     inbox = account.watch("aws.sns")
     account.client("sns").create_topic(Name="t")
     assert inbox.all() == []
+
+
+def test_a_key_that_leaves_its_stack_is_scheduled_for_deletion_by_cloudformation(account: Account) -> None:
+    inbox, stacks = account.watch("aws.kms"), account.client("cloudformation")
+    waiting = {"StackName": "keys", "WaiterConfig": {"Delay": 1, "MaxAttempts": 20}}
+    key = {"Type": "AWS::KMS::Key", "Properties": {"KeyPolicy": {}, "PendingWindowInDays": 7}}
+    stacks.create_stack(StackName="keys", TemplateBody=json.dumps({"Resources": {"Key": key}}))
+    stacks.get_waiter("stack_create_complete").wait(**waiting)
+    (listed,) = account.client("kms").list_keys()["Keys"]
+    stacks.delete_stack(StackName="keys")
+    stacks.get_waiter("stack_delete_complete").wait(**waiting)
+    scheduled = record(inbox, "ScheduleKeyDeletion")
+    assert scheduled["requestParameters"] == {"keyId": listed["KeyId"], "pendingWindowInDays": 7}
+    assert scheduled["responseElements"]["keyId"] == listed["KeyArn"]
+    assert scheduled["responseElements"]["keyState"] == "PendingDeletion"
+    assert [resource["ARN"] for resource in scheduled["resources"]] == [listed["KeyArn"]]
+    assert scheduled["userIdentity"]["invokedBy"] == "cloudformation.amazonaws.com"
 
 
 STACK = {
