@@ -153,7 +153,7 @@ def _put_statement(bus: str, statement_id: str, statement: dict) -> None:
 
 
 def _delete_event_bus(original: Any) -> Any:
-    """A bus takes its policy along, and with CloudFormation's rules their own keys; ministack leaves the policy."""
+    """A bus takes its policy along; ministack leaves it to the next bus of that name."""
 
     def delete_event_bus(data: dict) -> Any:
         response = original(data)

@@ -72,7 +72,7 @@ NEVER_RECORDED = frozenset({"Environment", "GrantToken", "GrantTokens", "SecretA
 """Secrets; key material, ciphertext and code are left out as blobs."""
 
 _recorded: ContextVar[bool] = ContextVar("_recorded", default=False)
-"""Whether the call that is being answered is recorded here, so that ministack doesn't record it too."""
+"""Whether the call that is being answered is recorded here, or is none to record; ministack leaves it alone then."""
 
 _caller: ContextVar[str] = ContextVar("_caller", default="")
 """The access key of the call that is being answered, or that set off what goes on."""
@@ -108,17 +108,16 @@ def _dispatch(original: Handler) -> Handler:
             call = read_request(method, path, headers, body, query_params)
         except ValueError:
             call = None
+        _recorded.set(call is not None)
         if call is None or call.operation.name.startswith(NOT_MANAGEMENT.get(call.service, ("-",))):
             return await original(method, path, headers, body, query_params, request_id)
         access_key = extract_access_key_id(headers, query_params)
         kms.answered.set(None)
-        _recorded.set(True)
         _caller.set(access_key)
         # The call that switches a trail off is the last one that it logs.
         selected = _selected_by(call.service, call.operation.name)
         was_logged = call.service == "cloudtrail" and bool(_logging_trails(selected))
         response = await original(method, path, headers, body, query_params, request_id)
-        _recorded.set(False)
         try:
             read_answer(call, headers, response)
             record = _record(call, access_key, request_id, headers)
@@ -135,10 +134,10 @@ def deliver(record: dict[str, Any], was_logged: bool = False) -> None:
     """Keep the record in the event history, and hand it to EventBridge if a trail logs it."""
     with request_scope(record["recipientAccountId"], record["awsRegion"]):
         _keep(record)
-        logging = _logging_trails(record)
-        for home, trail in logging:
+        logged_by = _logging_trails(record)
+        for home, trail in logged_by:
             trails.write_to_log_group(home, trail, record)
-        if was_logged or logging:
+        if was_logged or logged_by:
             source = f"aws.{record['eventSource'].split('.')[0]}"
             events.deliver(source, "AWS API Call via CloudTrail", record)
 

@@ -24,6 +24,7 @@ LOG_GROUP = ("CloudWatchLogsLogGroupArn", "CloudWatchLogsRoleArn")
 def mend() -> None:
     """Let organization trails reach the members, and trails come from CloudFormation."""
     replace(cloudtrail, "_visible_trail_items", "include_shadow_trails", _visible_trail_items)
+    replace(cloudtrail, "_find_visible_trail", "raw", _find_visible_trail)
     replace(cloudtrail, "_create_trail", "body", _create_trail)
     replace(cloudtrail, "_get_trail_status", "body", _get_trail_status)
     require(cloudtrail, "_DEFAULT_EVENT_SELECTORS _DISPATCH _account_trail_items _err _event_selectors _trail_arn")
@@ -32,8 +33,7 @@ def mend() -> None:
     table = "_DISPATCH of CloudTrail"
     replace_entry(cloudtrail._DISPATCH, "CreateTrail", table, lambda _: cloudtrail._create_trail)
     replace_entry(cloudtrail._DISPATCH, "GetTrailStatus", table, lambda _: cloudtrail._get_trail_status)
-    for name in ("GetTrail", "GetTrailStatus", "GetEventSelectors"):
-        replace_entry(cloudtrail._DISPATCH, name, table, _of_owner)
+    replace_entry(cloudtrail._DISPATCH, "GetEventSelectors", table, _get_event_selectors)
     provisioners._RESOURCE_HANDLERS["AWS::CloudTrail::Trail"] = {
         "create": _create_of_stack,
         "update": _update_of_stack,
@@ -84,18 +84,28 @@ def _of_organization() -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-def _of_owner(original: Action) -> Action:
+def _find_visible_trail(original: Callable[[str], Any]) -> Callable[[str], Any]:
     """A member may read its organization's trails by their ARN."""
 
-    def read(body: dict[str, Any]) -> Response:
-        arn = body.get("Name") or body.get("TrailName") or ""
-        for _, _, trail in _of_organization():
-            if trail["TrailARN"] == arn:
-                with request_scope(owner(trail), get_region()):
-                    return original(body)
-        return original(body)
+    def find_visible_trail(raw: str) -> Any:
+        for home, name, trail in _of_organization():
+            if trail["TrailARN"] == raw:
+                return name, home, trail
+        return original(raw)
 
-    return read
+    return find_visible_trail
+
+
+def _get_event_selectors(original: Action) -> Action:
+    """The selectors lie with the owner of the trail."""
+
+    def get_event_selectors(body: dict[str, Any]) -> Response:
+        name = body.get("TrailName", "")
+        theirs = [owner(trail) for _, _, trail in _of_organization() if trail["TrailARN"] == name]
+        with request_scope(theirs[0] if theirs else get_account_id(), get_region()):
+            return original(body)
+
+    return get_event_selectors
 
 
 def _get_trail_status(original: Action) -> Action:

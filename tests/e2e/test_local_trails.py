@@ -44,6 +44,8 @@ def test_a_member_sees_the_organizations_trail_in_every_region(bare: LocalAws, t
     (seen,) = trails.describe_trails()["trailList"]
     assert (seen["TrailARN"], seen["HomeRegion"], seen["IsOrganizationTrail"]) == (arn, HOME, True)
     assert trails.describe_trails(includeShadowTrails=False)["trailList"] == []
+    assert [found["Name"] for found in trails.describe_trails(trailNameList=[arn])["trailList"]] == ["org"]
+    assert trails.get_trail(Name=arn)["Trail"]["HomeRegion"] == HOME
     assert trails.get_trail_status(Name=arn)["IsLogging"] is True
     assert trails.get_event_selectors(TrailName=arn)["EventSelectors"][0]["IncludeManagementEvents"] is True
     for call in (
