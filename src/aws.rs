@@ -41,6 +41,15 @@ pub async fn operator_config(profile: Option<&str>, region: Option<&str>) -> Sdk
     loader.load().await
 }
 
+/// The same acting as a role, which STS is asked for when it is needed.
+#[cfg(feature = "cli")]
+pub async fn as_role(config: &SdkConfig, role_arn: &str, session: &str) -> SdkConfig {
+    let role = aws_config::sts::AssumeRoleProvider::builder(role_arn).session_name(session).configure(config);
+    let provider = role.build().await;
+    let provider = aws_sdk_sts::config::SharedCredentialsProvider::new(provider);
+    config.to_builder().credentials_provider(provider).build()
+}
+
 /// The client that looks keys up in this Region, or in the configured one.
 #[cfg(feature = "cli")]
 pub fn kms_in(config: &SdkConfig, region: Option<&crate::key::Region>) -> aws_sdk_kms::Client {

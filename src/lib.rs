@@ -46,6 +46,8 @@ pub mod handler;
 pub mod coverage;
 
 #[cfg(feature = "cli")]
+pub mod prove;
+#[cfg(feature = "cli")]
 pub mod redrive;
 #[cfg(feature = "cli")]
 pub mod replay;

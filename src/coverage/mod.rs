@@ -70,7 +70,7 @@ pub struct Check {
 }
 
 /// How a check came out, in sentences; text from elsewhere is already inert.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It is so.
     Pass(String),
@@ -112,7 +112,7 @@ impl Verdict {
 
 impl Check {
     /// The check over all that was looked at for it: as good as the worst of it.
-    fn of(about: &'static About, looks: Vec<Look>) -> Self {
+    pub(crate) fn of(about: &'static About, looks: Vec<Look>) -> Self {
         let worst = looks.iter().map(|look| look.verdict.rank()).max().unwrap_or(0);
         let mut told: Vec<_> = looks.iter().filter(|look| worst == 0 || look.verdict.rank() > 0).collect();
         told.sort_by_key(|look| std::cmp::Reverse(look.verdict.rank()));
@@ -142,7 +142,7 @@ impl Check {
 /// What was seen of one thing.
 #[derive(Debug, Clone)]
 pub(crate) struct Look {
-    verdict: Verdict,
+    pub(crate) verdict: Verdict,
     fix: Vec<Step>,
 }
 
@@ -151,31 +151,31 @@ impl Look {
         Self { verdict, fix: Vec::new() }
     }
 
-    fn pass(text: impl Into<String>) -> Self {
+    pub(crate) fn pass(text: impl Into<String>) -> Self {
         Self::new(Verdict::Pass(text.into()))
     }
 
-    fn warn(text: impl Into<String>) -> Self {
+    pub(crate) fn warn(text: impl Into<String>) -> Self {
         Self::new(Verdict::Warn(text.into()))
     }
 
-    fn fail(text: impl Into<String>) -> Self {
+    pub(crate) fn fail(text: impl Into<String>) -> Self {
         Self::new(Verdict::Fail(text.into()))
     }
 
     /// `what` couldn't be looked at because AWS refused, or didn't answer, the action.
-    fn unknown(what: &str, reason: &str) -> Self {
+    pub(crate) fn unknown(what: &str, reason: &str) -> Self {
         Self::new(Verdict::Unknown(format!("{what} isn't known: {reason}.")))
     }
 
     /// Adds a command that mends it.
-    fn mend(mut self, what: &str, command: impl Into<String>) -> Self {
+    pub(crate) fn mend(mut self, what: &str, command: impl Into<String>) -> Self {
         self.fix.push(Step { what: what.to_owned(), command: Some(command.into()) });
         self
     }
 
     /// Adds something to do that no command does.
-    fn advise(mut self, what: impl Into<String>) -> Self {
+    pub(crate) fn advise(mut self, what: impl Into<String>) -> Self {
         self.fix.push(Step { what: what.into(), command: None });
         self
     }
@@ -204,8 +204,39 @@ pub async fn look(sdk: &SdkConfig, guard: &Parts) -> Vec<Check> {
     checks
 }
 
+/// The same, from the Region's and the stack's names. A Region without the guard is one check that failed, and one that
+/// isn't enabled too.
+pub async fn look_in(sdk: &SdkConfig, region: &Region, stack: &str) -> (Option<Parts>, Vec<Check>) {
+    let sdk = &in_region(sdk, region.as_str());
+    match Parts::find(sdk, stack).await {
+        Ok(guard) => {
+            let checks = look(sdk, &guard).await;
+            (Some(guard), checks)
+        }
+        Err(none) => (None, vec![parts::none(sdk, region, &none).await]),
+    }
+}
+
+/// The Regions that are enabled for the account of these credentials.
+///
+/// # Errors
+/// A sentence that says why they can't be told.
+pub async fn enabled_regions(sdk: &SdkConfig) -> Result<Vec<Region>, String> {
+    parts::enabled_regions(sdk).await
+}
+
+/// The ARN of whoever these credentials are; needs no permission, so it shows whether they work at all.
+///
+/// # Errors
+/// A sentence that says why not.
+pub async fn caller(sdk: &SdkConfig) -> Result<String, String> {
+    let region = sdk.region().map(ToString::to_string).unwrap_or_default();
+    let identity = aws_sdk_sts::Client::new(&in_region(sdk, &region)).get_caller_identity().send().await;
+    identity.map(|who| who.arn.unwrap_or_default()).map_err(|error| why("sts:GetCallerIdentity", &error))
+}
+
 /// The same configuration for one Region, with time-outs for looking.
-fn in_region(sdk: &SdkConfig, region: &str) -> SdkConfig {
+pub(crate) fn in_region(sdk: &SdkConfig, region: &str) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(crate::aws::CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT)
@@ -234,7 +265,7 @@ pub fn finding(check: &Check, account: &str, region: &Region, time: OffsetDateTi
 }
 
 /// Why AWS didn't answer, so that a reader knows what to give or to mend.
-fn why<E, R>(action: &str, error: &SdkError<E, R>) -> String
+pub(crate) fn why<E, R>(action: &str, error: &SdkError<E, R>) -> String
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     R: std::fmt::Debug,
@@ -263,7 +294,7 @@ fn is_denied(code: &str) -> bool {
 }
 
 /// Whether the answer is that there is no such thing.
-fn is_missing<E, R>(error: &SdkError<E, R>) -> bool
+pub(crate) fn is_missing<E, R>(error: &SdkError<E, R>) -> bool
 where
     E: ProvideErrorMetadata,
 {
@@ -273,6 +304,6 @@ where
 }
 
 /// A name for a command, or the placeholder if it isn't one that a shell takes as it is.
-fn plain<'a>(text: &'a str, placeholder: &'a str) -> &'a str {
+pub(crate) fn plain<'a>(text: &'a str, placeholder: &'a str) -> &'a str {
     if is_plain(text) && !text.starts_with('-') { text } else { placeholder }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_config::SdkConfig;
 use aws_sdk_sns::error::ProvideErrorMetadata;
 
-use super::{About, Check, Look, in_region, why};
+use super::{About, Check, Look, Verdict, in_region, why};
 use crate::escape::inert;
 use crate::key::{Region, is_account_id};
 
@@ -146,7 +146,7 @@ impl Parts {
     }
 
     /// The ARN of something in the guard's account and Region.
-    pub(super) fn arn(&self, service: &str, resource: &str) -> String {
+    pub(crate) fn arn(&self, service: &str, resource: &str) -> String {
         format!("arn:{}:{service}:{}:{}:{resource}", self.region.partition().name, self.region, self.account)
     }
 }
@@ -173,4 +173,46 @@ pub(super) fn look(guard: &Parts) -> Check {
         )
     };
     Check::of(&DEPLOYED, vec![look])
+}
+
+/// Why there are no parts, as a check; asks whether the Region is enabled at all.
+pub(super) async fn none(sdk: &SdkConfig, region: &Region, none: &NoParts) -> Check {
+    let account = aws_sdk_account::Client::new(sdk);
+    let status = account.get_region_opt_status().region_name(region.as_str()).send().await;
+    let status = status.ok().and_then(|answer| answer.region_opt_status().map(|status| status.as_str().to_owned()));
+    if let Some(status @ ("DISABLED" | "DISABLING")) = status.as_deref() {
+        let say =
+            format!("The Region {region} is not enabled for this account ({status}), so there is nothing to guard.");
+        let look = Look::fail(say)
+            .mend("Leave it out, or enable it:", format!("aws account enable-region --region-name {region}"));
+        return Check::of(&DEPLOYED, vec![look]);
+    }
+    let said = none.to_string();
+    let mut letters = said.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    let sentence: String = first.into_iter().chain(letters).chain(['.']).collect();
+    let look = match none {
+        NoParts::NoStack { .. } => Look::fail(sentence).advise(format!(
+            "Deploy it there (make deploy, with the Region {region}), or name its stack with --stack-name."
+        )),
+        NoParts::Unreadable { .. } => Look::new(Verdict::Unknown(sentence)),
+    };
+    Check::of(&DEPLOYED, vec![look])
+}
+
+pub(super) async fn enabled_regions(sdk: &SdkConfig) -> Result<Vec<Region>, String> {
+    use aws_sdk_account::types::RegionOptStatus::{Enabled, EnabledByDefault};
+    let asked = sdk.region().map(ToString::to_string).unwrap_or_else(|| "us-east-1".to_owned());
+    let account = aws_sdk_account::Client::new(&in_region(sdk, &asked));
+    let statuses = vec![Enabled, EnabledByDefault];
+    let mut pages =
+        account.list_regions().set_region_opt_status_contains(Some(statuses)).into_paginator().items().send();
+    let mut regions = Vec::new();
+    while let Some(region) = pages.next().await {
+        let region = region.map_err(|error| why("account:ListRegions", &error))?;
+        let given = region.region_name().unwrap_or_default();
+        regions.push(given.parse().map_err(|_| format!("account:ListRegions named no Region: {}", inert(given, 64)))?);
+    }
+    regions.sort();
+    Ok(regions)
 }

@@ -1,9 +1,11 @@
 //! The operator's command line over the same library as the functions.
 //!
-//! Exit status: 0 done; 1 when `replay --fail-on` found something; 2 when something couldn't be done.
+//! Exit status: 0 done; 1 when `replay --fail-on` found something or a check of `doctor` failed; 2 when something couldn't
+//! be done.
 
 #![recursion_limit = "256"]
 
+mod doctor;
 mod redrive;
 mod replay;
 
@@ -28,12 +30,16 @@ enum Command {
     /// Send the events in a failure queue through the alert function again; shows them only, unless --yes
     #[command(after_help = redrive::EXAMPLES)]
     Redrive(redrive::Options),
+    /// Look whether the guard can see and is heard, and say what mends it
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Options),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Replay(options) => replay::run(&options),
         Command::Redrive(options) => redrive::run(&options),
+        Command::Doctor(options) => doctor::run(&options),
     };
     match done {
         Ok(status) => status,

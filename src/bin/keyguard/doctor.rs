@@ -1,0 +1,365 @@
+//! `keyguard doctor`.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use aws_config::SdkConfig;
+use clap::ValueEnum;
+use futures_util::StreamExt;
+use indicatif::{ProgressBar, ProgressStyle};
+use kms_key_guard::aws;
+use kms_key_guard::config::is_role;
+use kms_key_guard::coverage::{self, Check, Parts, Verdict};
+use kms_key_guard::finding::Step;
+use kms_key_guard::key::Region;
+use kms_key_guard::prove::{self, Proof};
+use serde_json::{Value, json};
+
+/// Shown below the options.
+pub const EXAMPLES: &str = "\
+Examples:
+  keyguard doctor
+  keyguard doctor --region eu-west-1 --region us-east-1 --profile audit
+  keyguard doctor --region all --format json | jq '.regions[].checks[] | select(.verdict == \"fail\")'
+  keyguard doctor --role-arn arn:aws:iam::111122223333:role/security-audit
+  keyguard doctor --prove
+
+It only reads. With --prove it also sends a test through the guard and waits for it with a queue and two subscriptions
+of its own, which it removes again; whoever is subscribed to the topics gets the test too, with TEST in the Subject.
+The test begins at the event bus: that calls to KMS get there is what the checks of the trail are for.
+
+Exit status: 0 every check passed or warns, 1 one failed, 2 none failed and one couldn't be done, or doctor couldn't run.";
+
+/// How many Regions are looked at side by side.
+const SIDE_BY_SIDE: usize = 6;
+
+/// The options of `doctor`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// The guard's CloudFormation stack
+    #[arg(long, value_name = "NAME", default_value = "kms-key-guard", value_parser = stack)]
+    stack_name: String,
+    /// A Region to look at, or all that are enabled; repeatable. Without it, the configured one
+    #[arg(long = "region", value_name = "REGION", value_parser = place)]
+    regions: Vec<Place>,
+    /// The profile of your AWS configuration
+    #[arg(long)]
+    profile: Option<String>,
+    /// A role to look with, such as another account's
+    #[arg(long, value_name = "ARN", value_parser = role)]
+    role_arn: Option<String>,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Send a test through the guard, and wait until it comes out
+    #[arg(long)]
+    prove: bool,
+    /// How many seconds to wait for the test
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, requires = "prove", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    All,
+    One(Region),
+}
+
+fn place(name: &str) -> Result<Place, String> {
+    if name == "all" {
+        return Ok(Place::All);
+    }
+    name.parse().map(Place::One).map_err(|_| "it takes a Region, such as eu-west-1, or all".to_owned())
+}
+
+fn role(arn: &str) -> Result<String, String> {
+    let takes = "it takes the ARN of an IAM role, such as arn:aws:iam::111122223333:role/security-audit";
+    if is_role(arn) { Ok(arn.to_owned()) } else { Err(takes.to_owned()) }
+}
+
+/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html>
+fn stack(name: &str) -> Result<String, String> {
+    let letter = name.starts_with(|c: char| c.is_ascii_alphabetic());
+    let rest = name.len() <= 128 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if letter && rest { Ok(name.to_owned()) } else { Err("it takes a stack's name, such as kms-key-guard".to_owned()) }
+}
+
+/// What was found in one Region.
+struct Report {
+    region: Region,
+    guard: Option<Parts>,
+    checks: Vec<Check>,
+    proof: Option<Proof>,
+}
+
+impl Report {
+    fn all(&self) -> impl Iterator<Item = &Check> {
+        let legs = self.proof.as_ref().and_then(|proof| proof.legs.as_ref().ok());
+        self.checks.iter().chain(legs.into_iter().flatten())
+    }
+
+    fn count(&self, verdict: &str) -> usize {
+        self.all().filter(|check| check.verdict.name() == verdict).count()
+    }
+
+    /// What kept the test from being run, or is left of it.
+    fn trouble(&self) -> Option<String> {
+        let proof = self.proof.as_ref()?;
+        proof.legs.as_ref().err().map(ToString::to_string)
+    }
+}
+
+/// Looks at the guard, and says what it saw.
+pub fn run(options: &Options) -> io::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let sdk = match credentials(options).await {
+            Ok(sdk) => sdk,
+            Err(reason) => return Err(io::Error::other(reason)),
+        };
+        let regions = regions(options, &sdk).await.map_err(io::Error::other)?;
+        let mut reports = look(options, &sdk, &regions).await;
+        if options.prove {
+            for report in &mut reports {
+                prove(options, &sdk, report).await;
+            }
+        }
+        let mut out = anstream::stdout().lock();
+        match options.format {
+            Format::Json => writeln!(out, "{:#}", document(&reports))?,
+            Format::Text => text(&mut out, &reports, options.regions.contains(&Place::All) || reports.len() > 3)?,
+        }
+        out.flush()?;
+        Ok(status(&reports))
+    })
+}
+
+fn status(reports: &[Report]) -> ExitCode {
+    let interrupted = |report: &Report| {
+        report.proof.as_ref().is_some_and(|proof| matches!(proof.legs, Err(prove::Error::Interrupted)))
+    };
+    let any = |verdict: &str| reports.iter().any(|report| report.count(verdict) > 0);
+    if reports.iter().any(interrupted) {
+        ExitCode::from(130)
+    } else if any("fail") {
+        ExitCode::FAILURE
+    } else if any("unknown") || reports.iter().any(|report| report.trouble().is_some()) {
+        ExitCode::from(2)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// The credentials, tried at once: what is wrong with them would otherwise be said by every check.
+async fn credentials(options: &Options) -> Result<SdkConfig, String> {
+    let first = options.regions.iter().find_map(|place| match place {
+        Place::One(region) => Some(region.as_str()),
+        Place::All => None,
+    });
+    let mut sdk = aws::operator_config(options.profile.as_deref(), first).await;
+    if sdk.region().is_none() {
+        if options.regions.is_empty() {
+            return Err("no Region is configured: name one with --region, or all".into());
+        }
+        sdk = sdk.to_builder().region(aws_config::Region::new("us-east-1")).build();
+    }
+    if let Some(role) = &options.role_arn {
+        sdk = aws::as_role(&sdk, role, "keyguard-doctor").await;
+    }
+    coverage::caller(&sdk).await.map_err(|reason| format!("your credentials can't be used: {reason}"))?;
+    Ok(sdk)
+}
+
+async fn regions(options: &Options, sdk: &SdkConfig) -> Result<Vec<Region>, String> {
+    let mut regions = Vec::new();
+    for place in &options.regions {
+        match place {
+            Place::One(region) => regions.push(region.clone()),
+            Place::All => regions.extend(coverage::enabled_regions(sdk).await.map_err(|reason| {
+                format!("which Regions are enabled can't be told ({reason}): name them with --region")
+            })?),
+        }
+    }
+    if regions.is_empty() {
+        let configured = sdk.region().map(ToString::to_string).unwrap_or_default();
+        let wrong = |_| format!("the configured Region {configured:?} isn't one: name another with --region");
+        regions.push(configured.parse().map_err(wrong)?);
+    }
+    regions.sort();
+    regions.dedup();
+    Ok(regions)
+}
+
+async fn look(options: &Options, sdk: &SdkConfig, regions: &[Region]) -> Vec<Report> {
+    let progress = progress(regions.len());
+    let reports = futures_util::stream::iter(regions).map(|region| {
+        let progress = &progress;
+        async move {
+            let (guard, checks) = coverage::look_in(sdk, region, &options.stack_name).await;
+            progress.inc(1);
+            Report { region: region.clone(), guard, checks, proof: None }
+        }
+    });
+    let reports = reports.buffered(SIDE_BY_SIDE).collect().await;
+    progress.finish_and_clear();
+    reports
+}
+
+fn progress(regions: usize) -> ProgressBar {
+    if regions < 2 || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style =
+        ProgressStyle::with_template("{bar:30} {pos}/{len} Regions").unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(regions as u64).with_style(style)
+}
+
+async fn prove(options: &Options, sdk: &SdkConfig, report: &mut Report) {
+    let Some(guard) = &report.guard else { return };
+    eprintln!(
+        "keyguard: sending a test through {} in {}, and waiting up to {} s; subscribers of its topics get it too",
+        guard.stack, guard.region, options.timeout
+    );
+    let proof = prove::prove(sdk, guard, Duration::from_secs(options.timeout), interrupted()).await;
+    if let Err(error) = &proof.legs {
+        eprintln!("keyguard: {error}");
+    }
+    for Step { what, command } in &proof.left_behind {
+        eprintln!("keyguard: {what} {}", command.as_deref().unwrap_or_default());
+    }
+    report.proof = Some(proof);
+}
+
+/// Ends when the user or the system asks the program to.
+async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+fn document(reports: &[Report]) -> Value {
+    let steps = |steps: &[Step]| -> Vec<Value> {
+        steps.iter().map(|step| json!({"what": step.what, "command": step.command})).collect()
+    };
+    let check = |check: &Check| {
+        json!({
+            "id": check.about.id,
+            "what": check.about.what,
+            "verdict": check.verdict.name(),
+            "text": check.verdict.text(),
+            "fix": steps(&check.fix),
+        })
+    };
+    let regions = reports.iter().map(|report| {
+        let mut region = json!({
+            "region": report.region.as_str(),
+            "account": report.guard.as_ref().map(|guard| guard.account.as_str()),
+            "stack": report.guard.as_ref().map(|guard| guard.stack.as_str()),
+            "checks": report.checks.iter().map(check).collect::<Vec<_>>(),
+        });
+        if let (Some(proof), Some(region)) = (&report.proof, region.as_object_mut()) {
+            let legs = proof.legs.as_ref();
+            region.insert(
+                "test".into(),
+                json!({
+                    "id": proof.id.to_string(),
+                    "error": legs.err().map(ToString::to_string),
+                    "checks": legs.ok().into_iter().flatten().map(check).collect::<Vec<_>>(),
+                    "left_behind": steps(&proof.left_behind),
+                }),
+            );
+        }
+        region
+    });
+    json!({"regions": regions.collect::<Vec<_>>()})
+}
+
+/// A table of checks for each Region, or, for many, of Regions with what is wrong in each.
+fn text(out: &mut impl Write, reports: &[Report], compact: bool) -> io::Result<()> {
+    if compact {
+        writeln!(out, "{:<16} {:>5} {:>5} {:>8} {:>5}  NOT WELL", "REGION", "PASS", "WARN", "UNKNOWN", "FAIL")?;
+        for report in reports {
+            let ill = report.all().filter(|check| !matches!(check.verdict, Verdict::Pass(_) | Verdict::Warn(_)));
+            let ill: Vec<_> = ill.map(|check| check.about.id).collect();
+            let style = match (report.count("fail"), report.count("unknown")) {
+                (0, 0) => AnsiColor::Green.on_default(),
+                (0, _) => AnsiColor::Yellow.on_default(),
+                _ => AnsiColor::Red.on_default(),
+            };
+            writeln!(
+                out,
+                "{style}{:<16}{style:#} {:>5} {:>5} {:>8} {:>5}  {}",
+                report.region.as_str(),
+                report.count("pass"),
+                report.count("warn"),
+                report.count("unknown"),
+                report.count("fail"),
+                ill.join(", ")
+            )?;
+        }
+    }
+    for report in reports {
+        let told = |check: &&Check| !compact || matches!(check.verdict, Verdict::Unknown(_) | Verdict::Fail(_));
+        let checks: Vec<_> = report.all().filter(told).collect();
+        if checks.is_empty() {
+            continue;
+        }
+        writeln!(out, "{}{}", if compact { "\n" } else { "" }, heading(report))?;
+        for check in checks {
+            one(out, check)?;
+        }
+    }
+    let total = |verdict: &str| reports.iter().map(|report| report.count(verdict)).sum::<usize>();
+    writeln!(
+        out,
+        "\n{} passed, {} warn, {} unknown, {} failed",
+        total("pass"),
+        total("warn"),
+        total("unknown"),
+        total("fail")
+    )
+}
+
+fn heading(report: &Report) -> String {
+    match &report.guard {
+        Some(guard) => format!("{} {}, stack {}", guard.account, report.region, guard.stack),
+        None => report.region.to_string(),
+    }
+}
+
+fn one(out: &mut impl Write, check: &Check) -> io::Result<()> {
+    let (word, style) = match check.verdict {
+        Verdict::Pass(_) => ("pass", AnsiColor::Green.on_default()),
+        Verdict::Warn(_) => ("WARN", AnsiColor::Yellow.on_default()),
+        Verdict::Unknown(_) => ("UNKNOWN", AnsiColor::Yellow.on_default()),
+        Verdict::Fail(_) => ("FAIL", AnsiColor::Red.on_default().bold()),
+    };
+    let passed = matches!(check.verdict, Verdict::Pass(_));
+    let said = if passed { check.about.what } else { check.verdict.text() };
+    writeln!(out, "  {style}{word:<8}{style:#} {:<20} {said}", check.about.id)?;
+    for Step { what, command } in &check.fix {
+        writeln!(out, "{:31}{what}", "")?;
+        if let Some(command) = command {
+            let style = Style::new().bold();
+            writeln!(out, "{:33}{style}{command}{style:#}", "")?;
+        }
+    }
+    Ok(())
+}
