@@ -5,8 +5,8 @@
                 repeat a failed event twice, keep what failed for good in the on-failure queue
 
 Use all three in `async with`: leaving it stops every server and every process, whatever happened. The connections are
-plain HTTP, so a fault of TLS isn't among those on order. The time-outs are the real ones; only the minutes that Lambda
-waits before it repeats an event are scaled down.
+plain HTTP unless `rig` is asked for TLS. The time-outs are the real ones; only the minutes that Lambda waits before it
+repeats an event are scaled down.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import re
 import secrets
 import signal
 import socket
+import ssl
 import struct
 import time
 import uuid
@@ -30,6 +31,8 @@ from urllib.parse import parse_qs
 
 ROOT = Path(__file__).resolve().parent.parent
 BINARY = ROOT / "target" / "release" / "alert"
+TLS = ROOT / "tests" / "tls"
+"""The server's certificate, and the authority to trust for it."""
 ACCOUNT = "111122223333"
 REGION = "eu-west-1"
 TOPICS = ("alerts", "findings")
@@ -142,9 +145,14 @@ class Server:
     def __init__(self) -> None:
         self.connections: dict[asyncio.Task[None] | None, Connection] = {}
         self.address = ""
+        self.tls: ssl.SSLContext | None = None
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{self.address}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20, ssl=self.tls)
         self.address = "127.0.0.1:{1}".format(*self._server.sockets[0].getsockname())
         return self
 
@@ -553,7 +561,7 @@ class Function(Server):
         self._waiting = asyncio.Queue()  # nobody but this process takes from it
         topics = {f"{name.upper()}_TOPIC_ARN": f"arn:aws:sns:{REGION}:{ACCOUNT}:{name}" for name in TOPICS}
         endpoints = {
-            f"AWS_ENDPOINT_URL_{name}": f"http://{service.address}" for name, service in self._services.items()
+            f"AWS_ENDPOINT_URL_{name}": service.url for name, service in self._services.items()
         }
         environment = {
             "AWS_LAMBDA_RUNTIME_API": self.address,
@@ -632,8 +640,13 @@ class Function(Server):
 
 @asynccontextmanager
 async def rig(
-    sns: Mapping[str, Schedule], kms: Mapping[str, Schedule], timeout: float, **environment: str
+    sns: Mapping[str, Schedule], kms: Mapping[str, Schedule], timeout: float, tls: bool = False, **environment: str
 ) -> AsyncIterator[tuple[Function, Sns, Kms]]:
-    """The function with an SNS and a KMS of its own."""
-    async with Sns(sns) as topics, Kms(kms) as keys, Function(topics, keys, timeout, environment) as function:
+    """The function with an SNS and a KMS of its own; with `tls` it trusts them unless the environment says otherwise."""
+    topics, keys = Sns(sns), Kms(kms)
+    if tls:
+        topics.tls = keys.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        topics.tls.load_cert_chain(TLS / "server.pem", TLS / "server-key.pem")
+        environment = {"SSL_CERT_FILE": str(TLS / "authority.pem"), **environment}
+    async with topics, keys, Function(topics, keys, timeout, environment) as function:
         yield function, topics, keys

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
-use aws_sdk_sns::config::SharedHttpClient;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_sdk_sns::config::retry::RetryConfig;
+use aws_sdk_sns::config::timeout::TimeoutConfig;
+use aws_sdk_sns::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+use aws_types::SdkConfig;
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+
+use crate::error::Error;
+use crate::http;
 
 /// How long a connection may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
@@ -19,24 +22,70 @@ pub const LONGEST_BACKOFF: Duration = Duration::from_millis(500);
 /// How many attempts a look-up has; the budget for look-ups ends them anyway.
 pub const LOOK_UP_ATTEMPTS: u32 = 2;
 
-/// Reads credentials, Region and endpoints as every AWS SDK does.
-pub async fn config() -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest()).http_client(http_client()).load().await
+/// What a function's environment holds of its credentials and its Region. Lambda sets them.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>
+pub const ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
+/// The secret that belongs to it.
+pub const SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
+/// The token of temporary credentials, as a role's always are.
+pub const SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
+/// The Region that the function runs in.
+pub const REGION: &str = "AWS_REGION";
+/// Addresses in place of AWS's own, such as a local AWS's: for all services, or with `_SNS` and the like for one.
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
+pub const ENDPOINT_URL: &str = "AWS_ENDPOINT_URL";
+/// `true` for AWS's FIPS endpoints.
+pub const USE_FIPS_ENDPOINT: &str = "AWS_USE_FIPS_ENDPOINT";
+/// `true` for AWS's dual-stack endpoints.
+pub const USE_DUALSTACK_ENDPOINT: &str = "AWS_USE_DUALSTACK_ENDPOINT";
+
+/// A function's credentials, Region and endpoints, from its environment alone: the SDK's chain of other places (files,
+/// other machines' metadata) would be linked and gone through for nothing. Every client of a function is made of this.
+///
+/// `read` gives the value of a variable, if it is set.
+///
+/// # Errors
+/// A variable that Lambda always sets is missing.
+pub fn config(read: fn(&str) -> Option<String>) -> Result<SdkConfig, Error> {
+    let variable = |name: &str| read(name).filter(|value| !value.is_empty());
+    let needed = |name, takes| variable(name).ok_or(Error::Environment { name, problem: "is not set".into(), takes });
+    let key_id = needed(ACCESS_KEY_ID, "the id of an access key; Lambda sets it")?;
+    let secret = needed(SECRET_ACCESS_KEY, "the secret of an access key; Lambda sets it")?;
+    let region = needed(REGION, "a Region; Lambda sets it")?;
+    let credentials = Credentials::new(key_id, secret, variable(SESSION_TOKEN), None, "Environment");
+    let mut config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .http_client(http::client())
+        .region(Region::new(region))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .service_config(Environment(read));
+    config.set_endpoint_url(variable(ENDPOINT_URL));
+    config.set_use_fips(variable(USE_FIPS_ENDPOINT).map(|value| value.eq_ignore_ascii_case("true")));
+    config.set_use_dual_stack(variable(USE_DUALSTACK_ENDPOINT).map(|value| value.eq_ignore_ascii_case("true")));
+    Ok(config.build())
 }
 
-fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+/// Where a client asks for what concerns its service alone, such as `AWS_ENDPOINT_URL_SNS`.
+#[derive(Debug)]
+struct Environment(fn(&str) -> Option<String>);
+
+impl LoadServiceConfig for Environment {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        let service = key.service_id().to_uppercase().replace(' ', "_");
+        (self.0)(&format!("{}_{service}", key.env())).filter(|value| !value.is_empty())
+    }
 }
 
-/// The same for an operator's command line: with a profile and a Region, if they are named.
+/// Credentials, Region and endpoints as every AWS SDK finds them, for an operator's command line: with a profile and a
+/// Region, if they are named.
 #[cfg(feature = "cli")]
 pub async fn operator_config(profile: Option<&str>, region: Option<&str>) -> SdkConfig {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client());
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http::client());
     if let Some(profile) = profile {
         loader = loader.profile_name(profile);
     }
     if let Some(region) = region {
-        loader = loader.region(aws_config::Region::new(region.to_owned()));
+        loader = loader.region(Region::new(region.to_owned()));
     }
     loader.load().await
 }
@@ -53,9 +102,8 @@ pub async fn as_role(config: &SdkConfig, role_arn: &str, session: &str) -> SdkCo
 /// The client that looks keys up in this Region, or in the configured one.
 #[cfg(feature = "cli")]
 pub fn kms_in(config: &SdkConfig, region: Option<&crate::key::Region>) -> aws_sdk_kms::Client {
-    let config = config
-        .to_builder()
-        .region(region.map(|region| aws_config::Region::new(region.to_string())).or(config.region().cloned()));
+    let config =
+        config.to_builder().region(region.map(|region| Region::new(region.to_string())).or(config.region().cloned()));
     kms(&config.build())
 }
 
@@ -84,4 +132,50 @@ fn retries(attempts: u32) -> RetryConfig {
         .with_max_attempts(attempts)
         .with_initial_backoff(Duration::from_millis(100))
         .with_max_backoff(LONGEST_BACKOFF)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lambda(name: &str) -> Option<String> {
+        let value = match name {
+            "AWS_ACCESS_KEY_ID" => "ASIAEXAMPLE",
+            "AWS_SECRET_ACCESS_KEY" => "secret",
+            "AWS_SESSION_TOKEN" => "token",
+            "AWS_REGION" => "eu-west-1",
+            "AWS_ENDPOINT_URL" => "http://127.0.0.1:4566",
+            "AWS_ENDPOINT_URL_SNS" => "http://127.0.0.1:1",
+            "AWS_USE_FIPS_ENDPOINT" => "true",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    }
+
+    #[test]
+    fn what_lambda_sets_is_enough() {
+        let config = config(lambda).unwrap();
+        assert_eq!(config.region().unwrap().as_ref(), "eu-west-1");
+        assert_eq!(config.endpoint_url(), Some("http://127.0.0.1:4566"));
+        assert_eq!((config.use_fips(), config.use_dual_stack()), (Some(true), None));
+        let of = |service| {
+            let key = ServiceConfigKey::builder().service_id(service).env(ENDPOINT_URL).profile("endpoint_url");
+            config.service_config().unwrap().load_config(key.build().unwrap())
+        };
+        assert_eq!(of("SNS").as_deref(), Some("http://127.0.0.1:1"));
+        assert_eq!(of("KMS"), None);
+    }
+
+    #[test]
+    fn missing_variable_is_named() {
+        for missing in [ACCESS_KEY_ID, SECRET_ACCESS_KEY, REGION] {
+            let without: fn(&str) -> Option<String> = match missing {
+                ACCESS_KEY_ID => |name| lambda(name).filter(|_| name != ACCESS_KEY_ID),
+                SECRET_ACCESS_KEY => |name| lambda(name).filter(|_| name != SECRET_ACCESS_KEY),
+                _ => |name| lambda(name).filter(|_| name != REGION),
+            };
+            let error = config(without).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{missing} is not set")), "{error}");
+        }
+    }
 }

@@ -54,4 +54,5 @@ pub mod replay;
 
 pub mod aws;
 pub mod error;
+pub mod http;
 pub mod log;

@@ -15,7 +15,7 @@ use lambda_runtime::{LambdaEvent, run, service_fn};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     log::init();
-    match guard().await {
+    match guard() {
         Ok(guard) => {
             let guard = &guard;
             let ended = run(service_fn(move |event: LambdaEvent<_>| async move { guard.handle(event).await })).await;
@@ -28,9 +28,10 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn guard() -> Result<Guard, Error> {
-    let config = Config::read(|name| std::env::var(name).ok())?;
+fn guard() -> Result<Guard, Error> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let config = Config::read(variable)?;
     let counts = Counts::start(config.function_name.clone())?;
-    let sdk = aws::config().await;
+    let sdk = aws::config(variable)?;
     Ok(Guard::new(config, aws::kms(&sdk), aws::sns(&sdk), counts))
 }

@@ -63,9 +63,9 @@ def said() -> Said:
 def with_rig(said: Said) -> Callable[..., None]:
     """Runs a test on a rig of its own, without faults to begin with."""
 
-    def with_rig(test: Test, timeout: float | None = None, **environment: str) -> None:
+    def with_rig(test: Test, timeout: float | None = None, tls: bool = False, **environment: str) -> None:
         async def run() -> None:
-            async with rig({}, {}, timeout or template_timeout(), **environment) as (function, sns, kms):
+            async with rig({}, {}, timeout or template_timeout(), tls, **environment) as (function, sns, kms):
                 said.append((function.credentials, function.log, function.reports))
                 async with asyncio.timeout(60):
                     await test(function, sns, kms)
