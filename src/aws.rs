@@ -126,6 +126,15 @@ pub fn kms(config: &SdkConfig) -> aws_sdk_kms::Client {
     aws_sdk_kms::Client::from_conf(config.build())
 }
 
+/// The client that takes on the reader role of an organization's accounts.
+pub fn sts(config: &SdkConfig) -> aws_sdk_sts::Client {
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT);
+    let config = aws_sdk_sts::config::Builder::from(config)
+        .timeout_config(timeouts.build())
+        .retry_config(retries(LOOK_UP_ATTEMPTS));
+    aws_sdk_sts::Client::from_conf(config.build())
+}
+
 /// The SDK's standard mode (jittered, exponential), starting and ending sooner than its default of up to 20 s.
 fn retries(attempts: u32) -> RetryConfig {
     RetryConfig::standard()

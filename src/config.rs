@@ -25,6 +25,11 @@ pub const EXPECTED_PRINCIPALS: &str = "EXPECTED_PRINCIPALS";
 /// How long look-ups may delay an alert.
 pub const ENRICH_TIMEOUT_MS: &str = "ENRICH_TIMEOUT_MS";
 
+/// The role to look keys up with in the other accounts of an organization.
+pub const READER_ROLE_NAME: &str = "READER_ROLE_NAME";
+/// The function's own account.
+pub const HUB_ACCOUNT_ID: &str = "HUB_ACCOUNT_ID";
+
 /// How the function was set up.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -38,6 +43,17 @@ pub struct Config {
     pub rules: Rules,
     /// How long look-ups may delay an alert.
     pub enrich_timeout: Duration,
+    /// The organization it is the hub of, if it is.
+    pub organization: Option<Organization>,
+}
+
+/// What the hub of an organization needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Organization {
+    /// The name of the role that reads key metadata in every other account.
+    pub reader_role: String,
+    /// The hub's own account.
+    pub account: String,
 }
 
 /// The part of the set-up that the pure core needs.
@@ -81,6 +97,7 @@ impl Config {
                 expected_principals: roles(value(EXPECTED_PRINCIPALS))?,
             },
             enrich_timeout: budget(value(ENRICH_TIMEOUT_MS))?,
+            organization: organization(value(READER_ROLE_NAME), value(HUB_ACCOUNT_ID))?,
         })
     }
 }
@@ -157,6 +174,19 @@ fn budget(value: Option<String>) -> Result<Duration, Error> {
     }
 }
 
+fn organization(role: Option<String>, account: Option<String>) -> Result<Option<Organization>, Error> {
+    const TAKES: &str = "the name of an IAM role, without a path, such as kms-key-guard-spoke-reader";
+    let Some(reader_role) = role else { return Ok(None) };
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
+    if reader_role.len() > 64 || !reader_role.bytes().all(is_name) {
+        return Err(wrong(READER_ROLE_NAME, Some(&reader_role), TAKES));
+    }
+    match account {
+        Some(account) if is_account_id(&account) => Ok(Some(Organization { reader_role, account })),
+        held => Err(wrong(HUB_ACCOUNT_ID, held.as_deref(), "the account that the function is in, twelve digits")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +209,7 @@ mod tests {
         assert_eq!(config.rules.minimum_severity, Severity::Informational);
         assert_eq!(config.rules.opt_ins, OptIns::default());
         assert!(config.rules.expected_principals.is_empty());
+        assert_eq!(config.organization, None);
     }
 
     #[test]
@@ -189,12 +220,16 @@ mod tests {
             ("REPORT_LOST_KEY_USE", "true"),
             ("EXPECTED_PRINCIPALS", "arn:aws:iam::111122223333:role/a, arn:aws-cn:iam::111122223333:role/path/b"),
             ("ENRICH_TIMEOUT_MS", "500"),
+            ("READER_ROLE_NAME", "kms-key-guard-spoke-reader"),
+            ("HUB_ACCOUNT_ID", "111122223333"),
         ])
         .unwrap();
         assert_eq!(config.rules.minimum_severity, Severity::Medium);
         assert!(config.rules.opt_ins.denied_attempts && config.rules.opt_ins.lost_key_use);
         assert_eq!(config.rules.expected_principals.len(), 2);
         assert_eq!(config.enrich_timeout, Duration::from_millis(500));
+        let (reader_role, account) = ("kms-key-guard-spoke-reader".to_owned(), "111122223333".to_owned());
+        assert_eq!(config.organization, Some(Organization { reader_role, account }));
     }
 
     #[test]
@@ -215,6 +250,21 @@ mod tests {
             let error = read(&[(name, held)]).unwrap_err();
             assert!(error.contains(name) && error.contains(held) && error.contains(takes), "{error}");
         }
+    }
+
+    #[test]
+    fn reader_role_is_a_plain_name_and_comes_with_the_account() {
+        let hub = ("HUB_ACCOUNT_ID", "111122223333");
+        for (overrides, name, held) in [
+            ([("READER_ROLE_NAME", "path/reader"), hub], "READER_ROLE_NAME", "path/reader"),
+            ([("READER_ROLE_NAME", "arn:aws:iam::111122223333:role/r"), hub], "READER_ROLE_NAME", "arn:aws:iam"),
+            ([("READER_ROLE_NAME", "reader"), ("HUB_ACCOUNT_ID", "")], "HUB_ACCOUNT_ID", "is not set"),
+            ([("READER_ROLE_NAME", "reader"), ("HUB_ACCOUNT_ID", "1111")], "HUB_ACCOUNT_ID", "1111"),
+        ] {
+            let error = read(&overrides).unwrap_err();
+            assert!(error.starts_with(name) && error.contains(held), "{error}");
+        }
+        assert_eq!(read(&[hub]).unwrap().organization, None);
     }
 
     #[test]

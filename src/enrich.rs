@@ -33,6 +33,12 @@ pub async fn enrich(finding: &mut Finding, kms: &Client, budget: Duration) {
     finding.deadline = deadline(finding);
 }
 
+/// Leaves every fact unknown for this reason.
+pub fn go_without(finding: &mut Finding, why: Why) {
+    finding.facts = KeyFacts::unknown(why);
+    finding.deadline = deadline(finding);
+}
+
 /// The deadline after KMS was asked. Of a deletion its own date is better than the record's, and only a computed one gives
 /// way to its word that there is no date yet. Any other loss of a key that waits to be deleted takes over that deadline.
 fn deadline(finding: &Finding) -> Deadline {

@@ -18,6 +18,7 @@ use crate::escape::inert;
 use crate::event::{Event, Signal};
 use crate::finding::Finding;
 use crate::publish::Publisher;
+use crate::reader::Reader;
 use crate::render::Alert;
 
 /// What stays of an invocation's time for publishing, however long look-ups take.
@@ -33,6 +34,8 @@ const WITHOUT_DEADLINE: Duration = Duration::from_secs(15);
 pub struct Guard {
     config: Config,
     kms: aws_sdk_kms::Client,
+    /// For the other accounts of an organization.
+    reader: Option<Reader>,
     publisher: Publisher,
     counts: Counts,
 }
@@ -54,10 +57,17 @@ pub struct Outcome {
 }
 
 impl Guard {
-    /// Puts the function together.
-    pub fn new(config: Config, kms: aws_sdk_kms::Client, sns: aws_sdk_sns::Client, counts: Counts) -> Self {
+    /// Puts the function together; `sts` makes its client only if there are other accounts to look keys up in.
+    pub fn new(
+        config: Config,
+        kms: aws_sdk_kms::Client,
+        sns: aws_sdk_sns::Client,
+        sts: impl FnOnce() -> aws_sdk_sts::Client,
+        counts: Counts,
+    ) -> Self {
         let publisher = Publisher::new(sns, config.alerts_topic.clone(), config.findings_topic.clone());
-        Self { config, kms, publisher, counts }
+        let reader = config.organization.clone().map(|organization| Reader::new(organization, kms.clone(), sts()));
+        Self { config, kms, reader, publisher, counts }
     }
 
     /// Handles one event of EventBridge.
@@ -90,7 +100,11 @@ impl Guard {
             log_silence(&event);
             return Ok(Outcome { outcome: "silent", detection: None, severity: None, uid: None });
         };
-        enrich(&mut finding, &self.kms, self.config.enrich_timeout.min(left().saturating_sub(PUBLISH_RESERVE))).await;
+        let budget = self.config.enrich_timeout.min(left().saturating_sub(PUBLISH_RESERVE));
+        match &self.reader {
+            Some(reader) => reader.enrich(&mut finding, &event, budget).await,
+            None => enrich(&mut finding, &self.kms, budget).await,
+        }
         finding.assessment = assess(&finding, &self.config.rules);
         let held_back = finding.assessment.severity < self.config.rules.minimum_severity;
         // Before publishing: a topic that was deleted first mustn't silence the mass-event alarm too.

@@ -215,6 +215,9 @@ pub enum Why {
     NotFound,
     /// KMS in this Region doesn't offer the operation.
     Unsupported,
+    /// There is no way to ask in the key's account: whose role should be assumed isn't certain, or it can't be; in words
+    /// that are already inert.
+    NoReader(String),
     /// The call failed otherwise; the code or kind of failure.
     Failed(String),
 }

@@ -18,6 +18,8 @@
 //! | `REPORT_LOST_KEY_USE` | `true` or `false` | `false` |
 //! | `EXPECTED_PRINCIPALS` | ARNs of IAM roles, separated by commas | none |
 //! | `ENRICH_TIMEOUT_MS` | milliseconds, 0 to 10000; 0 means no look-ups | `2000` |
+//! | `READER_ROLE_NAME` | the name of the role to look keys up with in the other accounts of an organization | none: one account |
+//! | `HUB_ACCOUNT_ID` | the function's own account, where no role is needed | required with `READER_ROLE_NAME` |
 
 pub mod config;
 pub mod event;
@@ -31,6 +33,7 @@ pub mod selectors;
 pub mod finding;
 
 pub mod enrich;
+pub mod reader;
 
 pub mod assess;
 

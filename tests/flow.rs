@@ -116,7 +116,7 @@ fn guard(sns: &[Rule], kms: &[Rule], variables: &[(&str, &str)]) -> Guard {
     let config = Config::read(|name| all.iter().rev().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())).unwrap();
     let sns = mock_client!(aws_sdk_sns, RuleMode::MatchAny, sns);
     let kms = mock_client!(aws_sdk_kms, RuleMode::MatchAny, kms);
-    Guard::new(config, kms, sns, Counts::default())
+    Guard::new(config, kms, sns, || unreachable!("one account"), Counts::default())
 }
 
 async fn answer(guard: &Guard, sample: &str) -> Result<Outcome, Error> {

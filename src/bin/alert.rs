@@ -33,5 +33,5 @@ fn guard() -> Result<Guard, Error> {
     let config = Config::read(variable)?;
     let counts = Counts::start(config.function_name.clone())?;
     let sdk = aws::config(variable)?;
-    Ok(Guard::new(config, aws::kms(&sdk), aws::sns(&sdk), counts))
+    Ok(Guard::new(config, aws::kms(&sdk), aws::sns(&sdk), || aws::sts(&sdk), counts))
 }

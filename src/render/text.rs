@@ -305,6 +305,7 @@ pub(crate) fn why_unknown(why: &Why) -> String {
         Why::Throttled => "KMS was asked too often (throttled)".into(),
         Why::NotFound => "KMS knows no such key (any more)".into(),
         Why::Unsupported => "KMS doesn't offer this here".into(),
+        Why::NoReader(why) => format!("KMS couldn't be asked in that account: {why}"),
         Why::Failed(what) => format!("the look-up failed ({})", inert(what, 100)),
     }
 }
