@@ -71,9 +71,9 @@ lint: tools $(VENV)/ready $(CHECKOV)/ready $(DENY) ## every linter: rustfmt, cli
 	cargo fmt --check
 	cargo clippy --all-targets --all-features -- -D warnings
 	$(DENY) --log-level error check licenses bans sources
-	cfn-lint template.yaml
+	cfn-lint template.yaml stackset/spoke.yaml stackset/org.yaml
 	$(OFFLINE) sam validate --lint
-	$(CHECKOV)/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml
+	$(CHECKOV)/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml stackset/spoke.yaml stackset/org.yaml
 
 fmt: ## format the Rust code
 	cargo fmt

@@ -1,4 +1,4 @@
-"""What CloudFormation would make of template.yaml: the SAM transform, then conditions and intrinsic functions.
+"""What CloudFormation would make of a template: the SAM transform, then conditions and intrinsic functions.
 
 A resource that exists only after deployment stands as `<LogicalId>` (Ref) or `<LogicalId.Attribute>` (GetAtt), so that
 policies and targets can be compared as plain data.
@@ -39,37 +39,41 @@ class Refused(Exception):
     """CloudFormation would not start: an assertion of the template's Rules doesn't hold."""
 
 
-def source():
+def source(template="template.yaml"):
     """The template as written, with its short-form functions spelled out."""
-    return json.loads(json.dumps(yaml_parse((ROOT / "template.yaml").read_text())))
+    return json.loads(json.dumps(yaml_parse((ROOT / template).read_text())))
 
 
 class Stack:
-    def __init__(self, parameters=None, *, partition="aws", region=REGION, url_suffix="amazonaws.com"):
-        template = source()
+    def __init__(
+        self, parameters=None, *, partition="aws", region=REGION, account=ACCOUNT, url_suffix="amazonaws.com", file="template.yaml"
+    ):
+        template = source(file)
         self.values = {name: str(p.get("Default", "")) for name, p in template["Parameters"].items()}
+        self.lists = {name for name, p in template["Parameters"].items() if p["Type"] == "CommaDelimitedList"}
         unknown = set(parameters or {}) - set(self.values)
-        assert not unknown, f"template.yaml has no parameter {unknown}"
+        assert not unknown, f"{file} has no parameter {unknown}"
         self.values |= parameters or {}
         self.pseudo = {
-            "AWS::AccountId": ACCOUNT,
+            "AWS::AccountId": account,
             "AWS::NoValue": NO_VALUE,
             "AWS::Partition": partition,
             "AWS::Region": region,
             "AWS::StackName": "kms-key-guard",
             "AWS::URLSuffix": url_suffix,
         }
-        # The transform replaces the code folder by what the build uploaded.
-        template["Resources"]["AlertFunction"]["Properties"]["CodeUri"] = "s3://artifacts/alert.zip"
-        translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=region))
-        self.template = translator.translate(sam_template=template, parameter_values=dict(self.values))
+        self.template = transformed(template, self.values, region) if "Transform" in template else template
         self._check_rules()
         self.resources = {
             name: {"Type": r["Type"], "Properties": self.resolve(r.get("Properties", {}))}
             for name, r in self.template["Resources"].items()
             if "Condition" not in r or self.condition(r["Condition"])
         }
-        self.outputs = {name: self.resolve(o["Value"]) for name, o in self.template["Outputs"].items()}
+        self.outputs = {
+            name: self.resolve(o["Value"])
+            for name, o in self.template.get("Outputs", {}).items()
+            if "Condition" not in o or self.condition(o["Condition"])
+        }
 
     def of_type(self, kind):
         """Logical id -> properties of the resources of one type."""
@@ -124,6 +128,12 @@ class Stack:
             if function == "Fn::If":
                 name, yes, no = argument
                 return self.resolve(yes if self.condition(name) else no)
+            if function == "Fn::Select":
+                index, choices = map(self.resolve, argument)
+                return choices[int(index)]
+            if function == "Fn::Split":
+                separator, text = argument
+                return self.resolve(text).split(separator)
             if function.startswith("Fn::"):
                 raise NotImplementedError(function)
         resolved = {key: self.resolve(value) for key, value in node.items()}
@@ -132,6 +142,8 @@ class Stack:
     def _ref(self, name):
         if name in self.pseudo:
             return self.pseudo[name]
+        if name in self.lists:
+            return self.values[name].split(",")
         if name in self.values:
             return self.values[name]
         assert name in self.template["Resources"], f"!Ref {name} leads nowhere"
@@ -147,6 +159,15 @@ class Stack:
             return f"<{name}>" if "." in name else self._ref(name)
 
         return re.sub(r"\$\{([^!}]+)\}", value, text)
+
+
+def transformed(template, values, region):
+    """The template after the SAM transform, which replaces the code folders by what the build uploaded."""
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = "s3://artifacts/code.zip"
+    translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=region))
+    return translator.translate(sam_template=template, parameter_values=dict(values))
 
 
 def statements(document):

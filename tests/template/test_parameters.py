@@ -53,6 +53,7 @@ EXAMPLES = {
         ["alias/aws/sns", "1234abcd-12ab-34cd-56ef-1234567890ab", "arn:aws:kms:eu-west-1:111122223333:alias/topics",
          "arn:aws:kms:eu-west-1:111122223333:key/*", f"{KEY}0", KEY.upper()],
     ),
+    "OrganizationId": (["", "o-a1b2c3d4e5"], ["*", "o-", "r-ab12", "O-A1B2C3D4E5", "o-a1b2c3d4e5 ", "111122223333"]),
     "Architecture": (["arm64", "x86_64"], ["", "x86", "arm", "amd64"]),
     "EnrichTimeoutMs": (["0", "2000", "5000"], ["", "-1", "5001", "2s"]),
     "LogRetentionDays": (["1", "30", "365", "3653"], ["", "0", "31", "forever"]),
