@@ -22,4 +22,5 @@
     rig.py         the release binary between a Lambda, an SNS and a KMS on loopback that fail on order
     faults.py      `make faults`
     load.py        `make load`
+    accounts.py    `make accounts`
 """

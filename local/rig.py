@@ -1,6 +1,6 @@
-"""A rig for the release binary: Lambda, SNS and KMS on loopback, and every fault they can have, on order.
+"""A rig for the release binary: Lambda, SNS, KMS and STS on loopback, and every fault they can have, on order.
 
-    Sns, Kms    answer as AWS does, or as a schedule of faults says, for each topic or operation
+    Sns, Kms, Sts  answer as AWS does, or as a schedule of faults says, for each topic or operation
     Function    what Lambda does with the binary: start it, hand it one event at a time, end it at its time-out,
                 repeat a failed event twice, keep what failed for good in the on-failure queue
 
@@ -365,13 +365,13 @@ def _form(request: Request) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(request.body.decode(), keep_blank_values=True).items()}
 
 
-def _xml(inner: str, what: str) -> bytes:
+def _xml(inner: str, what: str, namespace: str = "http://sns.amazonaws.com/doc/2010-03-31/") -> bytes:
     end = (
         "<RequestId>0</RequestId>"
         if what == "Error"
         else "<ResponseMetadata><RequestId>0</RequestId></ResponseMetadata>"
     )
-    return f'<{what}Response xmlns="http://sns.amazonaws.com/doc/2010-03-31/">{inner}{end}</{what}Response>'.encode()
+    return f'<{what}Response xmlns="{namespace}">{inner}{end}</{what}Response>'.encode()
 
 
 class Kms(Service):
@@ -426,6 +426,61 @@ class Kms(Service):
         return response(
             status, json.dumps({"__type": code, "message": message}).encode(), Content_Type="application/x-amz-json-1.1"
         )
+
+
+class Sts(Service):
+    """AssumeRole of STS's query protocol. <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
+
+    `refused` are the accounts without the role, `lying` those for which it answers with another account's session.
+    """
+
+    CODES = {
+        Fault.THROTTLED: (400, "Throttling"),
+        Fault.THROTTLED_429: (429, "Throttled"),
+        Fault.ERROR_500: (500, "InternalFailure"),
+        Fault.ERROR_503: (503, "ServiceUnavailable"),
+        Fault.DENIED: (403, "AccessDenied"),
+        Fault.GONE: (403, "AccessDenied"),
+        Fault.BAD_SIGNATURE: (403, "SignatureDoesNotMatch"),
+    }
+    ELSEWHERE = "999999999999"
+
+    def __init__(
+        self, faults: Mapping[str, Schedule] = {}, refused: frozenset[str] = frozenset(), lying: frozenset[str] = frozenset()
+    ) -> None:
+        super().__init__(faults)
+        self.refused, self.lying = refused, lying
+        self.asked: Counter[str] = Counter()
+        """How often each account's role was asked for."""
+        self.sessions: dict[str, str] = {}
+        """The account of every session token."""
+
+    def subject(self, request: Request) -> str:
+        return _form(request)["Action"]
+
+    def good(self, request: Request, connection: Connection) -> bytes:
+        form = _form(request)
+        _, _, _, _, account, resource = form["RoleArn"].split(":")
+        self.asked[account] += 1
+        if account in self.refused:
+            return self.error(Fault.DENIED, f"not authorized to perform: sts:AssumeRole on resource: {form['RoleArn']}")
+        session = Credentials()
+        self.sessions[session.token] = account
+        named = self.ELSEWHERE if account in self.lying else account
+        arn = f"arn:aws:sts::{named}:assumed-{resource}/{form['RoleSessionName']}"
+        until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + int(form["DurationSeconds"])))
+        inner = (
+            f"<AssumeRoleResult><AssumedRoleUser><AssumedRoleId>AROARIG:{form['RoleSessionName']}</AssumedRoleId>"
+            f"<Arn>{arn}</Arn></AssumedRoleUser><Credentials><AccessKeyId>{session.key_id}</AccessKeyId>"
+            f"<SecretAccessKey>{session.secret}</SecretAccessKey><SessionToken>{session.token}</SessionToken>"
+            f"<Expiration>{until}</Expiration></Credentials></AssumeRoleResult>"
+        )
+        return response(200, _xml(inner, "AssumeRole", "https://sts.amazonaws.com/doc/2011-06-15/"))
+
+    def error(self, fault: Fault, message: str) -> bytes:
+        status, code = self.CODES[fault]
+        inner = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>"
+        return response(status, _xml(inner, "Error", "https://sts.amazonaws.com/doc/2011-06-15/"))
 
 
 # ---- Lambda ------------------------------------------------------------------------------------------------------

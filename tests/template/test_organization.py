@@ -351,6 +351,11 @@ def test_undelivered_events_are_kept_two_weeks_and_the_first_one_raises_the_alar
     assert len(alarm["AlarmDescription"]) <= 1024
 
 
+def test_alarm_can_be_saved_and_the_queue_stays():
+    saved = set(spoke().resources) - set(spoke({"AlarmOnUndelivered": "false"}).resources)
+    assert saved == {"UndeliveredAlarm", "UndeliveredAlarmRule"}
+
+
 @pytest.mark.parametrize(("partition", "region"), [("aws-cn", "cn-north-1"), ("aws-us-gov", "us-gov-west-1")])
 def test_every_arn_is_of_the_partition_it_is_deployed_to(partition, region):
     bus, role = (arn.replace("arn:aws:", f"arn:{partition}:") for arn in (BUS, HUB_ROLE))
@@ -396,6 +401,7 @@ def test_rollout_gives_the_spoke_every_parameter_and_the_rights_it_needs():
         "HubRoleArn": HUB_ROLE,
         "OrganizationId": ORGANIZATION,
         "HomeRegion": "eu-central-1",
+        "AlarmOnUndelivered": "true",
         **OPT_INS,
     }
     assert set(given) == set(source("stackset/spoke.yaml")["Parameters"])

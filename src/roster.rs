@@ -1,0 +1,432 @@
+//! Which accounts and Regions of an organization the hub should hear from, and which of them are missing.
+//!
+//! What should be: the accounts of the StackSet's organizational units and the management account, times the StackSet's
+//! Regions. What is: the StackSet's own word on each instance, and the heartbeats that came by the way of an alert.
+//! Nothing here changes anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_config::SdkConfig;
+use aws_sdk_cloudformation::types::{CallAs, StackInstanceDetailedStatus, StackInstanceStatus, StackInstanceSummary};
+use aws_sdk_organizations::types::{Account, AccountState};
+use aws_sdk_sns::error::DisplayErrorContext;
+use serde::Deserialize;
+use time::{Duration, OffsetDateTime};
+
+use crate::escape::inert;
+use crate::key::{Region, is_account_id};
+
+/// The name of the StackSet that `stackset/org.yaml` makes.
+pub const STACK_SET: &str = "kms-key-guard-spoke";
+
+/// A spoke says twice a day that it is there; one that was silent for so long has missed both and some.
+pub const HEARD_WITHIN: Duration = Duration::hours(26);
+
+/// How many of one kind are named.
+const NAMED: usize = 40;
+
+/// An account and a Region.
+pub type Place = (String, Region);
+
+/// What is wrong with a place, the worst first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Missing {
+    /// The StackSet has no instance there.
+    NoSpoke,
+    /// The StackSet says that the instance isn't as it should be; its words, inert.
+    NotHealthy(String),
+    /// No heartbeat came.
+    Silent,
+}
+
+/// Who should be heard, and who isn't.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roster {
+    /// How many accounts should be heard.
+    pub accounts: usize,
+    /// In how many Regions each.
+    pub regions: usize,
+    /// What is missing, by place.
+    pub missing: BTreeMap<Place, Missing>,
+    /// What couldn't be looked at, in sentences that are already inert.
+    pub unknown: Vec<String>,
+}
+
+/// What the organization should be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// The accounts that StackSets reach, and whether each has been there long enough for a heartbeat.
+    pub members: BTreeMap<String, bool>,
+    /// The account that StackSets don't reach.
+    pub management: Option<String>,
+    /// The StackSet's Regions.
+    pub regions: Vec<Region>,
+}
+
+impl Roster {
+    /// Compares what should be with what is. `instances` holds what is wrong with each instance, None if nothing is;
+    /// without it, or without the heartbeats, that part is left out.
+    pub fn of(
+        expected: &Expected,
+        instances: Option<&BTreeMap<Place, Option<String>>>,
+        heard: Option<&BTreeSet<Place>>,
+    ) -> Self {
+        let mut missing = BTreeMap::new();
+        let places = |account: &String| expected.regions.iter().map(|region| (account.clone(), region.clone())).collect();
+        let silent = |place: &Place| heard.is_some_and(|heard| !heard.contains(place));
+        for (account, settled) in &expected.members {
+            let places: Vec<Place> = places(account);
+            for place in places {
+                let wrong = match instances.map(|instances| instances.get(&place)) {
+                    Some(None) => Some(Missing::NoSpoke),
+                    Some(Some(Some(words))) => Some(Missing::NotHealthy(words.clone())),
+                    Some(Some(None)) | None => (*settled && silent(&place)).then_some(Missing::Silent),
+                };
+                missing.extend(wrong.map(|wrong| (place, wrong)));
+            }
+        }
+        for account in &expected.management {
+            let places: Vec<Place> = places(account);
+            missing.extend(places.into_iter().filter(silent).map(|place| (place, Missing::Silent)));
+        }
+        let accounts = expected.members.len() + usize::from(expected.management.is_some());
+        Self { accounts, regions: expected.regions.len(), missing, unknown: Vec::new() }
+    }
+
+    /// Whether everybody was heard, and everything could be looked at.
+    pub fn is_whole(&self) -> bool {
+        self.missing.is_empty() && self.unknown.is_empty()
+    }
+
+    /// In sentences, one a line, for the digest.
+    pub fn text(&self) -> Vec<String> {
+        let expected = self.accounts * self.regions;
+        let mut lines = vec![format!(
+            "{} accounts in {} Regions should be heard; {} of these {expected} places are missing.",
+            self.accounts,
+            self.regions,
+            self.missing.len()
+        )];
+        type Kind = fn(&Missing) -> bool;
+        let kinds: [(&str, Kind); 3] = [
+            ("have no spoke", |missing| matches!(missing, Missing::NoSpoke)),
+            ("have a spoke that isn't healthy", |missing| matches!(missing, Missing::NotHealthy(_))),
+            ("were silent for 26 hours", |missing| matches!(missing, Missing::Silent)),
+        ];
+        for (what, is) in kinds {
+            let places: Vec<_> = self.missing.iter().filter(|(_, missing)| is(missing)).collect();
+            if !places.is_empty() {
+                lines.push(format!("{} {what}: {}.", places.len(), self.named(&places)));
+            }
+        }
+        lines.extend(self.unknown.iter().cloned());
+        lines
+    }
+
+    /// The places account by account, as far as there is room.
+    fn named(&self, places: &[(&Place, &Missing)]) -> String {
+        let mut accounts: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for ((account, region), missing) in places {
+            let words = match missing {
+                Missing::NotHealthy(words) => format!("{region} ({words})"),
+                Missing::NoSpoke | Missing::Silent => region.to_string(),
+            };
+            accounts.entry(account).or_default().push(words);
+        }
+        let all = accounts.len();
+        let named = accounts.into_iter().take(NAMED).map(|(account, regions)| {
+            let whole = regions.len() == self.regions && self.regions > 3 && !regions.iter().any(|r| r.contains('('));
+            if whole { format!("{account} in all Regions") } else { format!("{account} in {}", regions.join(", ")) }
+        });
+        let named: Vec<_> = named.collect();
+        let more = if all > NAMED { format!("; and {} accounts more", all - NAMED) } else { String::new() };
+        format!("{}{more}", named.join("; "))
+    }
+}
+
+/// Asks Organizations, the StackSet and the log of heartbeats, all at once. What can't be asked is told as such.
+pub async fn roster(sdk: &SdkConfig, heartbeats: &str, now: OffsetDateTime) -> Roster {
+    let stacks = aws_sdk_cloudformation::Client::new(sdk);
+    let set = match stack_set(&stacks).await {
+        Ok(set) => set,
+        Err(why) => return Roster { unknown: vec![format!("The StackSet {STACK_SET} couldn't be read: {why}.")], ..Roster::default() },
+    };
+    let logs = aws_sdk_cloudwatchlogs::Client::new(sdk);
+    let organizations = aws_sdk_organizations::Client::new(sdk);
+    let (expected, instances, heard) =
+        tokio::join!(expected(&organizations, &set, now), instances(&stacks, &set), heard(&logs, heartbeats, now));
+    let mut unknown = Vec::new();
+    let mut note = |what: &str, why: &String| unknown.push(format!("{what} couldn't be read: {why}."));
+    if let Err(why) = &expected {
+        note("The organization's accounts", why);
+    }
+    if let Err(why) = &instances {
+        note("The StackSet's instances", why);
+    }
+    if let Err(why) = &heard {
+        note("The heartbeats", why);
+    }
+    let roster = Roster::of(&expected.unwrap_or_default(), instances.ok().as_ref(), heard.ok().as_ref());
+    Roster { unknown, ..roster }
+}
+
+struct StackSet {
+    call_as: CallAs,
+    units: Vec<String>,
+    regions: Vec<Region>,
+}
+
+/// The StackSet, as a delegated administrator or as the management account, whichever this account is.
+async fn stack_set(stacks: &aws_sdk_cloudformation::Client) -> Result<StackSet, String> {
+    let ask = |call_as: CallAs| stacks.describe_stack_set().stack_set_name(STACK_SET).call_as(call_as).send();
+    let (call_as, answer) = match ask(CallAs::DelegatedAdmin).await {
+        Ok(answer) => (CallAs::DelegatedAdmin, answer),
+        Err(refused) => match ask(CallAs::Self_).await {
+            Ok(answer) => (CallAs::Self_, answer),
+            Err(_) => return Err(said(refused)),
+        },
+    };
+    let set = answer.stack_set.ok_or("the answer is empty")?;
+    let regions = set.regions().iter().filter_map(|region| region.parse().ok()).collect();
+    Ok(StackSet { call_as, units: set.organizational_unit_ids.unwrap_or_default(), regions })
+}
+
+/// The accounts of the organizational units and of those below them, and the management account.
+async fn expected(
+    organizations: &aws_sdk_organizations::Client,
+    set: &StackSet,
+    now: OffsetDateTime,
+) -> Result<Expected, String> {
+    let described = organizations.describe_organization().send().await.map_err(said)?;
+    let management = described.organization.and_then(|organization| organization.master_account_id);
+    let mut members = BTreeMap::new();
+    let mut note = |account: &Account| {
+        let id = account.id().unwrap_or_default();
+        if account.state() == Some(&AccountState::Active) && management.as_deref() != Some(id) && is_account_id(id) {
+            let joined = account.joined_timestamp().map_or(0, |joined| joined.secs());
+            members.insert(id.to_owned(), joined < (now - HEARD_WITHIN).unix_timestamp());
+        }
+    };
+    if set.units.iter().any(|unit| unit.starts_with("r-")) {
+        let mut pages = organizations.list_accounts().into_paginator().send();
+        while let Some(page) = pages.next().await {
+            page.map_err(said)?.accounts().iter().for_each(&mut note);
+        }
+    } else {
+        let mut units = set.units.clone();
+        while let Some(unit) = units.pop() {
+            let mut pages = organizations.list_accounts_for_parent().parent_id(&unit).into_paginator().send();
+            while let Some(page) = pages.next().await {
+                page.map_err(said)?.accounts().iter().for_each(&mut note);
+            }
+            let mut pages = organizations.list_organizational_units_for_parent().parent_id(&unit).into_paginator().send();
+            while let Some(page) = pages.next().await {
+                units.extend(page.map_err(said)?.organizational_units().iter().filter_map(|unit| unit.id.clone()));
+            }
+        }
+    }
+    Ok(Expected { members, management, regions: set.regions.clone() })
+}
+
+/// What the StackSet says of each instance: None if it is well.
+async fn instances(
+    stacks: &aws_sdk_cloudformation::Client,
+    set: &StackSet,
+) -> Result<BTreeMap<Place, Option<String>>, String> {
+    let request = stacks.list_stack_instances().stack_set_name(STACK_SET).call_as(set.call_as.clone()).max_results(100);
+    let (mut pages, mut found) = (request.into_paginator().send(), BTreeMap::new());
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(said)?;
+        found.extend(page.summaries().iter().filter_map(|instance| {
+            let place = (instance.account()?.to_owned(), instance.region()?.parse().ok()?);
+            Some((place, wrong(instance)))
+        }));
+    }
+    Ok(found)
+}
+
+/// An instance is well if it is current and its last operation succeeded or is under way.
+fn wrong(instance: &StackInstanceSummary) -> Option<String> {
+    let detailed = instance.stack_instance_status().and_then(|status| status.detailed_status());
+    let going = matches!(
+        detailed,
+        None | Some(
+            StackInstanceDetailedStatus::Succeeded
+                | StackInstanceDetailedStatus::Pending
+                | StackInstanceDetailedStatus::Running
+        )
+    );
+    let current = instance.status() == Some(&StackInstanceStatus::Current);
+    let under_way =
+        matches!(detailed, Some(StackInstanceDetailedStatus::Pending | StackInstanceDetailedStatus::Running));
+    if going && (current || under_way) {
+        return None;
+    }
+    let words = [
+        instance.status().map(|status| status.as_str()),
+        detailed.map(|status| status.as_str()),
+        instance.status_reason(),
+    ];
+    Some(inert(&words.into_iter().flatten().collect::<Vec<_>>().join(", "), 120))
+}
+
+/// The places whose heartbeats came in time.
+async fn heard(
+    logs: &aws_sdk_cloudwatchlogs::Client,
+    group: &str,
+    now: OffsetDateTime,
+) -> Result<BTreeSet<Place>, String> {
+    let since = (now - HEARD_WITHIN).unix_timestamp() * 1_000;
+    let request = logs.filter_log_events().log_group_name(group).start_time(since);
+    let (mut pages, mut heard) = (request.into_paginator().send(), BTreeSet::new());
+    while let Some(page) = pages.next().await {
+        heard.extend(page.map_err(said)?.events().iter().filter_map(|event| place(event.message()?)));
+    }
+    Ok(heard)
+}
+
+/// Where a heartbeat comes from, in EventBridge's words and not in the sender's.
+fn place(message: &str) -> Option<Place> {
+    #[derive(Deserialize)]
+    struct Heartbeat {
+        account: String,
+        region: String,
+    }
+    let heartbeat: Heartbeat = serde_json::from_str(message).ok()?;
+    Some((heartbeat.account, heartbeat.region.parse().ok()?))
+}
+
+fn said<E: std::error::Error>(error: E) -> String {
+    inert(&DisplayErrorContext(error).to_string(), 300)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANAGEMENT: &str = "123456789012";
+    const MEMBER: &str = "444455556666";
+    const HUB: &str = "111122223333";
+
+    fn place(account: &str, region: &str) -> Place {
+        (account.to_owned(), region.parse().unwrap())
+    }
+
+    fn expected(regions: &[&str]) -> Expected {
+        Expected {
+            members: [(MEMBER.to_owned(), true), (HUB.to_owned(), true)].into(),
+            management: Some(MANAGEMENT.to_owned()),
+            regions: regions.iter().map(|region| region.parse().unwrap()).collect(),
+        }
+    }
+
+    fn all(regions: &[&str]) -> (BTreeMap<Place, Option<String>>, BTreeSet<Place>) {
+        let places = |accounts: &[&str]| -> Vec<Place> {
+            accounts.iter().flat_map(|account| regions.iter().map(|region| place(account, region))).collect()
+        };
+        let instances = places(&[MEMBER, HUB]).into_iter().map(|place| (place, None)).collect();
+        (instances, places(&[MEMBER, HUB, MANAGEMENT]).into_iter().collect())
+    }
+
+    #[test]
+    fn nobody_is_missing_when_all_are_heard() {
+        let (instances, heard) = all(&["eu-west-1", "us-east-1"]);
+        let roster = Roster::of(&expected(&["eu-west-1", "us-east-1"]), Some(&instances), Some(&heard));
+        assert!(roster.is_whole());
+        assert_eq!((roster.accounts, roster.regions), (3, 2));
+    }
+
+    #[test]
+    fn place_is_missing_for_the_worst_reason_there_is() {
+        let regions = ["eu-west-1", "us-east-1"];
+        let (mut instances, mut heard) = all(&regions);
+        instances.remove(&place(MEMBER, "us-east-1"));
+        heard.remove(&place(MEMBER, "us-east-1"));
+        instances.insert(place(HUB, "us-east-1"), Some("OUTDATED, FAILED".into()));
+        heard.remove(&place(HUB, "us-east-1"));
+        heard.remove(&place(MEMBER, "eu-west-1"));
+        heard.remove(&place(MANAGEMENT, "us-east-1"));
+        let roster = Roster::of(&expected(&regions), Some(&instances), Some(&heard));
+        assert_eq!(
+            roster.missing,
+            [
+                (place(HUB, "us-east-1"), Missing::NotHealthy("OUTDATED, FAILED".into())),
+                (place(MANAGEMENT, "us-east-1"), Missing::Silent),
+                (place(MEMBER, "eu-west-1"), Missing::Silent),
+                (place(MEMBER, "us-east-1"), Missing::NoSpoke),
+            ]
+            .into()
+        );
+        assert_eq!(
+            roster.text(),
+            [
+                "3 accounts in 2 Regions should be heard; 4 of these 6 places are missing.",
+                "1 have no spoke: 444455556666 in us-east-1.",
+                "1 have a spoke that isn't healthy: 111122223333 in us-east-1 (OUTDATED, FAILED).",
+                "2 were silent for 26 hours: 123456789012 in us-east-1; 444455556666 in eu-west-1.",
+            ]
+        );
+    }
+
+    #[test]
+    fn account_that_has_just_joined_is_not_silent_yet() {
+        let (instances, _) = all(&["eu-west-1"]);
+        let mut expected = expected(&["eu-west-1"]);
+        expected.members = [(MEMBER.to_owned(), false)].into();
+        expected.management = None;
+        assert!(Roster::of(&expected, Some(&instances), Some(&BTreeSet::new())).is_whole());
+    }
+
+    #[test]
+    fn what_could_not_be_read_makes_nobody_missing() {
+        let (_, heard) = all(&["eu-west-1"]);
+        assert!(Roster::of(&expected(&["eu-west-1"]), None, Some(&heard)).missing.is_empty());
+        let (instances, _) = all(&["eu-west-1"]);
+        assert!(Roster::of(&expected(&["eu-west-1"]), Some(&instances), None).missing.is_empty());
+    }
+
+    #[test]
+    fn whole_account_is_named_once_and_a_long_list_is_cut() {
+        let regions = ["eu-west-1", "us-east-1", "eu-north-1", "us-west-2"];
+        let mut expected = expected(&regions);
+        expected.members = (0..50).map(|n| (format!("{:012}", 444_455_550_000_u64 + n), true)).collect();
+        expected.management = None;
+        let roster = Roster::of(&expected, Some(&BTreeMap::new()), None);
+        let text = roster.text().join("\n");
+        assert_eq!(roster.missing.len(), 200);
+        assert!(text.contains("200 have no spoke: 444455550000 in all Regions; 444455550001 in all Regions;"), "{text}");
+        assert!(text.ends_with("; and 10 accounts more."), "{text}");
+    }
+
+    #[test]
+    fn instance_is_well_when_it_is_current_or_being_made_so() {
+        let summary = |status: StackInstanceStatus, detailed: StackInstanceDetailedStatus| {
+            let detailed = aws_sdk_cloudformation::types::StackInstanceComprehensiveStatus::builder()
+                .detailed_status(detailed)
+                .build();
+            wrong(&StackInstanceSummary::builder().status(status).stack_instance_status(detailed).build())
+        };
+        assert_eq!(summary(StackInstanceStatus::Current, StackInstanceDetailedStatus::Succeeded), None);
+        assert_eq!(summary(StackInstanceStatus::Outdated, StackInstanceDetailedStatus::Running), None);
+        assert_eq!(
+            summary(StackInstanceStatus::Outdated, StackInstanceDetailedStatus::Failed).unwrap(),
+            "OUTDATED, FAILED"
+        );
+        assert_eq!(
+            summary(StackInstanceStatus::Outdated, StackInstanceDetailedStatus::Succeeded).unwrap(),
+            "OUTDATED, SUCCEEDED"
+        );
+        assert_eq!(
+            summary(StackInstanceStatus::Inoperable, StackInstanceDetailedStatus::Inoperable).unwrap(),
+            "INOPERABLE, INOPERABLE"
+        );
+    }
+
+    #[test]
+    fn heartbeat_says_where_it_comes_from() {
+        let beat = r#"{"source":"aws.events","account":"444455556666","region":"us-east-1","detail":{}}"#;
+        assert_eq!(super::place(beat), Some(place(MEMBER, "us-east-1")));
+        assert_eq!(super::place("not json"), None);
+        assert_eq!(super::place(r#"{"account":"444455556666","region":"moon"}"#), None);
+    }
+}
