@@ -62,9 +62,11 @@ fn contains_www(text: &str) -> bool {
 /// space, and those that open markup or a link.
 /// <https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>
 pub(crate) fn acts(c: char) -> bool {
+    if (' '..='~').contains(&c) {
+        return matches!(c, '<' | '>' | '[' | ']' | '`' | '|');
+    }
     c.is_control()
-        || (c.is_whitespace() && c != ' ')
-        || matches!(c, '<' | '>' | '[' | ']' | '`' | '|')
+        || c.is_whitespace()
         || u32::from(c) & 0xFFFE == 0xFFFE
         || matches!(u32::from(c),
             0xAD | 0x34F | 0x61C | 0x115F..=0x1160 | 0x17B4..=0x17B5 | 0x180B..=0x180F | 0x200B..=0x200F

@@ -58,12 +58,9 @@ impl fmt::Display for Value {
 impl Alert {
     /// Renders a finding as things stand at `now`.
     pub fn of(finding: &Finding, now: OffsetDateTime) -> Self {
-        Self {
-            subject: text::subject(finding, now),
-            text: text::body(finding, now),
-            ocsf: ocsf::line(&ocsf::document(finding, now)),
-            attributes: attributes(finding),
-        }
+        let subject = text::subject(finding, now);
+        let (text, ocsf) = (text::body(finding, &subject, now), ocsf::document(finding, &subject, now));
+        Self { subject, text, ocsf, attributes: attributes(finding) }
     }
 }
 

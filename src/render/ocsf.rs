@@ -22,10 +22,22 @@ const ATTRIBUTES: usize = 4_000;
 /// about; the least needed first.
 const LEAST_NEEDED: [&str; 5] = ["grants", "tags", "aliases", "description", "custom_key_store_id"];
 
-/// The document. The raw record is shortened first if the whole would be too large for SNS; `unmapped.shortened` says so.
-pub fn document(finding: &Finding, now: OffsetDateTime) -> Value {
-    let mut document = without_record(finding, now);
+/// The document as one line of JSON, with this Subject for its message. The raw record is shortened first if the whole
+/// would be too large for SNS; `unmapped.shortened` says so.
+pub fn document(finding: &Finding, subject: &str, now: OffsetDateTime) -> String {
+    let record = &finding.raw;
+    let is_object = record.as_object().is_some_and(|fields| !fields.is_empty());
+    let mut document = without_record(finding, subject, now);
     let most = LARGEST_MESSAGE - ATTRIBUTES;
+    // Nearly every document is so small that it needn't be measured in parts.
+    if is_object {
+        put(&mut document, "/evidences/0", "data", record.clone());
+        let whole = line(&document);
+        if whole.len() <= most / 2 {
+            return whole;
+        }
+        remove(&mut document, "/evidences/0", "data");
+    }
     let mut length = line(&document).len();
     for field in LEAST_NEEDED {
         if length <= most / 2 {
@@ -36,12 +48,10 @@ pub fn document(finding: &Finding, now: OffsetDateTime) -> Value {
         put(&mut document, "/unmapped", "left_out", "facts about the key: too large".into());
         length = line(&document).len();
     }
-    let record = &finding.raw;
     let room = most.saturating_sub(length);
-    let size = line(record).len();
-    if record.as_object().is_some_and(|fields| !fields.is_empty()) && size <= room {
+    if is_object && line(record).len() <= room {
         put(&mut document, "/evidences/0", "data", record.clone());
-        return document;
+        return line(&document);
     }
     let raw = record.as_str().map_or_else(|| record.to_string(), str::to_owned);
     // A character of the text can take six bytes in JSON.
@@ -53,7 +63,7 @@ pub fn document(finding: &Finding, now: OffsetDateTime) -> Value {
     if let Some(raw) = raw.get(..end).filter(|raw| !raw.is_empty()) {
         put(&mut document, "", "raw_data", raw.into());
     }
-    document
+    line(&document)
 }
 
 /// Sets a field of the object that the JSON pointer leads to.
@@ -70,10 +80,13 @@ fn remove(document: &mut Value, parent: &str, field: &str) {
     }
 }
 
-/// The document as one line of JSON. Characters that act are escaped, so that nothing that splits at Unicode's line
+/// The value as one line of JSON. Characters that act are escaped, so that nothing that splits at Unicode's line
 /// separators or shows the line on a terminal is led astray.
-pub fn line(document: &Value) -> String {
-    let json = document.to_string();
+fn line(value: &Value) -> String {
+    let json = value.to_string();
+    if json.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return json;
+    }
     let mut line = String::with_capacity(json.len());
     for c in json.chars() {
         // Outside strings JSON is ASCII, and inside them serde_json has escaped what JSON wants escaped.
@@ -92,7 +105,8 @@ fn floor_char_boundary(text: &str, most: usize) -> usize {
     (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
-fn without_record(finding: &Finding, now: OffsetDateTime) -> Value {
+fn without_record(finding: &Finding, subject: &str, now: OffsetDateTime) -> Value {
+    let links = remedy::links(finding);
     let detection = finding.detection;
     let (activity, severity) = (finding.activity(), finding.assessment.severity);
     let region = finding.region().map(Region::as_str);
@@ -102,7 +116,7 @@ fn without_record(finding: &Finding, now: OffsetDateTime) -> Value {
         Activity::Update => (2, "In Progress"),
         Activity::Close => (4, "Resolved"),
     };
-    pruned(json!({
+    let mut document = json!({
         "activity_id": activity.id(),
         "activity_name": activity.name(),
         "category_uid": 2,
@@ -117,7 +131,7 @@ fn without_record(finding: &Finding, now: OffsetDateTime) -> Value {
         "status_id": status.0,
         "status": status.1,
         "is_alert": true,
-        "message": text::subject(finding, now),
+        "message": subject,
         "metadata": {
             "version": "1.5.0",
             "uid": finding.origin.uid.to_string(),
@@ -143,13 +157,13 @@ fn without_record(finding: &Finding, now: OffsetDateTime) -> Value {
             "analytic": {"uid": detection.id, "name": detection.title, "type_id": 1, "type": "Rule"},
             "attacks": detection.technique.map(attack).into_iter().collect::<Vec<_>>(),
             "data_sources": [inert(&finding.origin.event_source, 128)],
-            "src_url": remedy::links(finding).into_iter().find(|(what, _)| *what == "the event").map(|(_, address)| address),
+            "src_url": links.iter().find(|(what, _)| *what == "the event").map(|(_, address)| address),
         },
         "resources": [resource(finding)],
         "evidences": [evidence(finding)],
         "remediation": {
             "desc": remediation(finding),
-            "references": remedy::links(finding).into_iter().map(|(_, address)| address).collect::<Vec<_>>(),
+            "references": links.iter().map(|(_, address)| address).collect::<Vec<_>>(),
         },
         "risk_details": risk(finding),
         "unmapped": {
@@ -159,7 +173,9 @@ fn without_record(finding: &Finding, now: OffsetDateTime) -> Value {
             "shared_event_id": finding.origin.shared_event_id.as_deref().map(|id| inert(id, 128)),
             "mfa": mfa(finding.actor.mfa),
         },
-    }))
+    });
+    prune(&mut document);
+    document
 }
 
 fn milliseconds(time: OffsetDateTime) -> i64 {
@@ -223,7 +239,8 @@ fn resource(finding: &Finding) -> Value {
 
 /// What a caller chose goes into the JSON as it is, which quotes it, but no longer than AWS lets it be.
 fn cut(text: &str, most: usize) -> String {
-    text.chars().take(most).collect()
+    let end = text.char_indices().nth(most).map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or_default().to_owned()
 }
 
 fn cuts(texts: &[String], most: usize) -> Vec<String> {
@@ -397,20 +414,19 @@ fn risk(finding: &Finding) -> String {
     sentences.join(" ")
 }
 
-/// Without nulls, empty texts, empty lists and empty objects, at any depth.
-fn pruned(value: Value) -> Value {
-    let is_empty = |value: &Value| match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.is_empty(),
-        Value::Bool(_) | Value::Number(_) => false,
-    };
+/// Takes out nulls, empty texts, empty lists and empty objects, at any depth; whether anything is left.
+fn prune(value: &mut Value) -> bool {
     match value {
-        Value::Object(map) => {
-            map.into_iter().map(|(name, value)| (name, pruned(value))).filter(|(_, value)| !is_empty(value)).collect()
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => {
+            list.retain_mut(prune);
+            !list.is_empty()
         }
-        Value::Array(list) => list.into_iter().map(pruned).filter(|value| !is_empty(value)).collect(),
-        other => other,
+        Value::Object(map) => {
+            map.retain(|_, value| prune(value));
+            !map.is_empty()
+        }
+        Value::Bool(_) | Value::Number(_) => true,
     }
 }

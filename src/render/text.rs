@@ -62,10 +62,10 @@ pub fn subject(finding: &Finding, now: OffsetDateTime) -> String {
     subject
 }
 
-/// The whole text.
-pub fn body(finding: &Finding, now: OffsetDateTime) -> String {
+/// The whole text, under this Subject.
+pub fn body(finding: &Finding, subject: &str, now: OffsetDateTime) -> String {
     let mut out = Layout::default();
-    out.line(&subject(finding, now));
+    out.line(subject);
     out.section("WHAT HAPPENED");
     out.item(finding.detection.meaning);
     for particular in &finding.particulars {
@@ -126,9 +126,9 @@ pub fn row(finding: &Finding, now: OffsetDateTime) -> Row {
 #[derive(Default)]
 struct Layout(String);
 
+// Writing to a String doesn't fail.
 impl Layout {
     fn line(&mut self, text: &str) {
-        // Writing to a String doesn't fail.
         let _ = writeln!(self.0, "{text}");
     }
 
@@ -138,11 +138,11 @@ impl Layout {
     }
 
     fn item(&mut self, text: &str) {
-        self.line(&format!("  {text}"));
+        let _ = writeln!(self.0, "  {text}");
     }
 
     fn field(&mut self, name: &str, value: &str) {
-        self.line(&format!("  {name:<14} {value}"));
+        let _ = writeln!(self.0, "  {name:<14} {value}");
     }
 }
 
