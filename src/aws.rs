@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ::http::Uri;
 use aws_sdk_sns::config::retry::RetryConfig;
 use aws_sdk_sns::config::timeout::TimeoutConfig;
 use aws_sdk_sns::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
@@ -13,6 +14,8 @@ use crate::http;
 
 /// How long a connection may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// How long the connections that are opened before the first event may hold up the start, all together.
+pub const OPEN_AHEAD_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long one attempt at a publish may take.
 pub const PUBLISH_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_000);
 /// How many attempts a publish has.
@@ -133,6 +136,35 @@ pub fn sts(config: &SdkConfig) -> aws_sdk_sts::Client {
         .timeout_config(timeouts.build())
         .retry_config(retries(LOOK_UP_ATTEMPTS));
     aws_sdk_sts::Client::from_conf(config.build())
+}
+
+/// Opens the connections that an alert needs, to SNS and to KMS, as many as there are requests at the same time.
+pub async fn open_ahead(config: &SdkConfig, publishes: usize, look_ups: usize) {
+    // The two types of the same name have nothing in common.
+    macro_rules! address {
+        ($sdk:ident, $service:literal) => {{
+            use $sdk::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
+            let params = Params::builder()
+                .set_region(config.region().map(Region::to_string))
+                .set_use_fips(config.use_fips())
+                .set_use_dual_stack(config.use_dual_stack())
+                .set_endpoint(endpoint(config, $service));
+            async {
+                let endpoint = DefaultResolver::new().resolve_endpoint(&params.build().ok()?).await.ok()?;
+                endpoint.url().parse::<Uri>().ok()
+            }
+            .await
+        }};
+    }
+    let addresses = [(address!(aws_sdk_sns, "SNS"), publishes), (address!(aws_sdk_kms, "KMS"), look_ups)];
+    http::open_ahead(addresses.into_iter().filter_map(|(address, count)| Some((address?, count)))).await;
+}
+
+/// The address that is set in place of AWS's own for a service.
+fn endpoint(config: &SdkConfig, service: &str) -> Option<String> {
+    let key = ServiceConfigKey::builder().service_id(service).env(ENDPOINT_URL).profile("endpoint_url").build().ok()?;
+    let own = config.service_config().and_then(|of| of.load_config(key));
+    own.or_else(|| config.endpoint_url().map(str::to_owned))
 }
 
 /// The SDK's standard mode (jittered, exponential), starting and ending sooner than its default of up to 20 s.

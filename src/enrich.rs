@@ -17,6 +17,9 @@ use crate::detect::Kind;
 use crate::finding::{Deadline, Finding, Source};
 use crate::key::{Fact, Grants, KeyArn, KeyFacts, KeyMetadata, LastUsage, MultiRegion, Why};
 
+/// How many things KMS is asked at the same time.
+pub const LOOK_UPS: usize = 5;
+
 /// How many grants are read at most: three pages of the largest size.
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_ListGrants.html>
 pub const MOST_GRANTS: usize = GRANT_PAGES * GRANTS_A_PAGE as usize;

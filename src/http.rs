@@ -5,8 +5,9 @@
 
 use std::error::Error;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::connection::{CaptureSmithyConnection, ConnectionMetadata};
@@ -26,11 +27,12 @@ use rustls::crypto::ring::default_provider;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_native_certs::{load_certs_from_paths, load_native_certs};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::error::Elapsed;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tower_service::Service;
 
-use crate::aws::CONNECT_TIMEOUT;
+use crate::aws::{CONNECT_TIMEOUT, OPEN_AHEAD_TIMEOUT};
 
 /// Where Amazon Linux and Debian keep all certificates that they trust in one file. A Lambda function runs on the first.
 const BUNDLES: [&str; 2] = ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt"];
@@ -106,11 +108,48 @@ fn failed(error: BoxError) -> ConnectorError {
     }
 }
 
-/// Opens connections.
-#[derive(Clone)]
-struct Connect;
+/// Connections that were opened before there was a request for them, with the time; the first request takes each.
+static AHEAD: Mutex<Vec<(Uri, Instant, Stream)>> = Mutex::new(Vec::new());
+
+/// How long such a connection is worth trying; the other side may have closed it since.
+const AHEAD_LASTS: Duration = Duration::from_secs(5);
+
+/// Opens connections to these addresses, so many to each, and sends nothing. What can't be opened within
+/// [`OPEN_AHEAD_TIMEOUT`] is left to the request that needs it, which will then say why.
+///
+/// Lambda gives a function a whole processor until it asks for its first event, and a fourteenth of one from then on (at
+/// 128 MB): an alert's seven handshakes take far longer there.
+pub async fn open_ahead(addresses: impl IntoIterator<Item = (Uri, usize)>) {
+    let mut opening: JoinSet<_> = addresses
+        .into_iter()
+        .flat_map(|(address, count)| std::iter::repeat_n(address, count))
+        .map(|address| async move { (address.clone(), open(address).await) })
+        .collect();
+    let opened = async {
+        while let Some(opened) = opening.join_next().await {
+            if let Ok((address, Ok(stream))) = opened {
+                AHEAD.lock().unwrap_or_else(PoisonError::into_inner).push((address, Instant::now(), stream));
+            }
+        }
+    };
+    // Whatever isn't there by then is dropped, and ends with it.
+    let _ = timeout(OPEN_AHEAD_TIMEOUT, opened).await;
+}
+
+/// A connection to this address that was opened ahead, if there is one.
+fn opened_ahead(address: &Uri) -> Option<Stream> {
+    let mut ahead = AHEAD.lock().unwrap_or_else(PoisonError::into_inner);
+    ahead.retain(|(_, opened, _)| opened.elapsed() < AHEAD_LASTS);
+    let same = |to: &Uri| to.scheme() == address.scheme() && to.authority() == address.authority();
+    let at = ahead.iter().position(|(to, ..)| same(to))?;
+    Some(ahead.swap_remove(at).2)
+}
 
 type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+
+/// Opens connections, or takes those that are open already.
+#[derive(Clone)]
+struct Connect;
 
 impl Service<Uri> for Connect {
     type Response = Stream;
@@ -121,16 +160,23 @@ impl Service<Uri> for Connect {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, uri: Uri) -> Self::Future {
+    fn call(&mut self, address: Uri) -> Self::Future {
         Box::pin(async move {
-            // The certificates are read only where they are needed.
-            if uri.scheme() == Some(&Scheme::HTTPS) {
-                let mut tls = TLS.as_ref().map_err(Clone::clone)?.clone();
-                timeout(CONNECT_TIMEOUT, tls.call(uri)).await?
-            } else {
-                Ok(MaybeHttpsStream::Http(timeout(CONNECT_TIMEOUT, tcp().call(uri)).await??))
+            match opened_ahead(&address) {
+                Some(stream) => Ok(stream),
+                None => open(address).await,
             }
         })
+    }
+}
+
+async fn open(address: Uri) -> Result<Stream, BoxError> {
+    // The certificates are read only where they are needed.
+    if address.scheme() == Some(&Scheme::HTTPS) {
+        let mut tls = TLS.as_ref().map_err(Clone::clone)?.clone();
+        timeout(CONNECT_TIMEOUT, tls.call(address)).await?
+    } else {
+        Ok(MaybeHttpsStream::Http(timeout(CONNECT_TIMEOUT, tcp().call(address)).await??))
     }
 }
 

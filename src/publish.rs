@@ -10,6 +10,9 @@ use tokio::time::timeout;
 use crate::error::Error;
 use crate::render::{Alert, Value};
 
+/// How many topics an alert goes to at the same time.
+pub const TOPICS: usize = 2;
+
 /// What publishes alerts.
 #[derive(Debug, Clone)]
 pub struct Publisher {
