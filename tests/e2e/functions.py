@@ -3,19 +3,20 @@
 import io
 import json
 import sys
+import textwrap
 import zipfile
 from typing import Any
 
 from local.aws import LocalAws
 
-BOOTSTRAP = f"""#!{sys.executable}
+BOOTSTRAP = """#!{python}
 import json, os, urllib.request
 
 API = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime/invocation/"
 
 
 def handle(event):
-{{body}}
+{body}
 
 
 while True:
@@ -24,7 +25,7 @@ while True:
     try:
         kind, answer = "response", handle(event)
     except Exception as error:
-        kind, answer = "error", {{{{"errorMessage": repr(error), "errorType": type(error).__name__}}}}
+        kind, answer = "error", dict(errorMessage=repr(error), errorType=type(error).__name__)
     body = json.dumps(answer).encode()
     urllib.request.urlopen(urllib.request.Request(API + request + "/" + kind, body, method="POST")).close()
 """
@@ -36,7 +37,7 @@ def create(aws: LocalAws, account: str, region: str, name: str, body: str, **set
     with zipfile.ZipFile(code, "w") as archive:
         file = zipfile.ZipInfo("bootstrap")
         file.external_attr = 0o755 << 16
-        archive.writestr(file, BOOTSTRAP.format(body="\n".join(f"    {line}" for line in body.splitlines())))
+        archive.writestr(file, BOOTSTRAP.format(python=sys.executable, body=textwrap.indent(body, "    ")))
     trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
     role = aws.client("iam", account, region).create_role(
         RoleName=name, AssumeRolePolicyDocument=json.dumps({"Statement": [trust]})
