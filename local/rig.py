@@ -540,9 +540,16 @@ class Function(Server):
     """The binary as Lambda runs it: one process, one event at a time."""
 
     def __init__(
-        self, sns: Service, kms: Service, timeout: float, environment: Mapping[str, str] = {}, repeat_after: float = 0.1
+        self,
+        sns: Service,
+        kms: Service,
+        timeout: float,
+        environment: Mapping[str, str] = {},
+        repeat_after: float = 0.1,
+        binary: Path = BINARY,
     ) -> None:
         super().__init__()
+        self._binary = binary
         self.credentials = Credentials()
         self.log: list[tuple[str, str]] = []
         """Every line the process wrote, with `stdout` or `stderr`."""
@@ -635,7 +642,7 @@ class Function(Server):
             **self._environment,
         }
         self._process = await asyncio.create_subprocess_exec(
-            BINARY,
+            self._binary,
             env=environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -9,9 +9,9 @@ use crate::escape::name;
 use crate::finding::{Assessment, Deadline, Finding, Reason, Severity};
 use crate::key::{LastUsage, MultiRegion};
 
-/// A rule that moves the severity of a danger by one level.
+/// A rule that moves the severity of a danger.
 pub struct Rule {
-    /// +1 is worse, −1 milder.
+    /// Positive is worse, negative milder.
     pub levels: i32,
     /// When it applies; the documentation's table says the same.
     pub when: &'static str,
@@ -20,7 +20,7 @@ pub struct Rule {
 }
 
 /// The rules, in the order in which an alert gives its reasons.
-pub static RULES: [Rule; 10] = [
+pub static RULES: [Rule; 12] = [
     Rule { levels: 1, when: "the key was used in the 7 days before", applies: used_recently },
     Rule { levels: 1, when: "somebody holds grants on the key", applies: grants_held },
     Rule { levels: 1, when: "deletion was scheduled with the shortest waiting period, 7 days", applies: shortest_wait },
@@ -32,6 +32,16 @@ pub static RULES: [Rule; 10] = [
         levels: 1,
         when: "the key policy was changed while the key is pending deletion",
         applies: policy_while_pending,
+    },
+    Rule {
+        levels: 1,
+        when: "a key that the sweep found at risk will be lost within 7 days",
+        applies: lost_within_a_week,
+    },
+    Rule {
+        levels: 2,
+        when: "a key that the sweep found at risk will be lost within the last of `REMINDER_DAYS`",
+        applies: lost_at_the_last_reminder,
     },
     Rule { levels: -1, when: "the key was never used since it was created", applies: never_used },
     Rule { levels: -1, when: "an expected principal did it", applies: expected_principal },
@@ -115,6 +125,25 @@ fn multi_region_primary(finding: &Finding, _: &Rules) -> Option<String> {
 fn policy_while_pending(finding: &Finding, _: &Rules) -> Option<String> {
     (finding.detection.kind == Kind::KeyPolicyLockout && finding.is_pending_deletion())
         .then(|| "the key is pending deletion: the new policy may keep everyone from cancelling it".into())
+}
+
+fn lost_within_a_week(finding: &Finding, _: &Rules) -> Option<String> {
+    found_at_risk(finding).filter(|left| *left <= 7).map(|left| match left {
+        ..=0 => "its time is over today".into(),
+        1 => "a day of the calendar is left".into(),
+        left => format!("{left} days of the calendar are left"),
+    })
+}
+
+fn lost_at_the_last_reminder(finding: &Finding, rules: &Rules) -> Option<String> {
+    found_at_risk(finding)
+        .filter(|left| *left <= i64::from(rules.last_reminder_days))
+        .map(|_| "this is the last reminder".into())
+}
+
+/// The days that a key has left which the sweep found.
+fn found_at_risk(finding: &Finding) -> Option<i64> {
+    finding.days_left().filter(|_| finding.detection.kind == Kind::KeyAtRisk)
 }
 
 fn never_used(finding: &Finding, _: &Rules) -> Option<String> {

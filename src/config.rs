@@ -29,6 +29,18 @@ pub const ENRICH_TIMEOUT_MS: &str = "ENRICH_TIMEOUT_MS";
 pub const READER_ROLE_NAME: &str = "READER_ROLE_NAME";
 /// The function's own account.
 pub const HUB_ACCOUNT_ID: &str = "HUB_ACCOUNT_ID";
+/// The days before a key is lost on which people are reminded of it.
+#[cfg(feature = "watch")]
+pub const REMINDER_DAYS: &str = "REMINDER_DAYS";
+/// The stack whose parts the watch function checks.
+#[cfg(feature = "watch")]
+pub const STACK_NAME: &str = "STACK_NAME";
+/// The watch function's own log.
+#[cfg(feature = "watch")]
+pub const LOG_GROUP_NAME: &str = "LOG_GROUP_NAME";
+
+const FUNCTION_NAME_TAKES: &str =
+    "the name of the function, which Lambda sets: this program only runs as a Lambda function";
 
 /// How the function was set up.
 #[derive(Debug, Clone)]
@@ -65,11 +77,18 @@ pub struct Rules {
     pub minimum_severity: Severity,
     /// ARNs of IAM roles.
     pub expected_principals: Vec<String>,
+    /// The last of [`REMINDER_DAYS`]: from then on a key that the sweep finds at risk is as bad as can be.
+    pub last_reminder_days: u8,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { opt_ins: OptIns::default(), minimum_severity: Severity::Informational, expected_principals: Vec::new() }
+        Self {
+            opt_ins: OptIns::default(),
+            minimum_severity: Severity::Informational,
+            expected_principals: Vec::new(),
+            last_reminder_days: 1,
+        }
     }
 }
 
@@ -82,10 +101,7 @@ impl Config {
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let value = |name| variable(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
         Ok(Self {
-            function_name: value(FUNCTION_NAME).ok_or_else(|| {
-                let takes = "the name of the function, which Lambda sets: this program only runs as a Lambda function";
-                wrong(FUNCTION_NAME, None, takes)
-            })?,
+            function_name: value(FUNCTION_NAME).ok_or_else(|| wrong(FUNCTION_NAME, None, FUNCTION_NAME_TAKES))?,
             alerts_topic: topic(ALERTS_TOPIC_ARN, value(ALERTS_TOPIC_ARN))?,
             findings_topic: topic(FINDINGS_TOPIC_ARN, value(FINDINGS_TOPIC_ARN))?,
             rules: Rules {
@@ -95,11 +111,70 @@ impl Config {
                 },
                 minimum_severity: severity(value(MINIMUM_SEVERITY))?,
                 expected_principals: roles(value(EXPECTED_PRINCIPALS))?,
+                ..Rules::default()
             },
             enrich_timeout: budget(value(ENRICH_TIMEOUT_MS))?,
             organization: organization(value(READER_ROLE_NAME), value(HUB_ACCOUNT_ID))?,
         })
     }
+}
+
+/// How the watch function was set up.
+#[cfg(feature = "watch")]
+#[derive(Debug, Clone)]
+pub struct WatchConfig {
+    /// The function's name.
+    pub function_name: String,
+    /// The stack whose parts are checked.
+    pub stack_name: String,
+    /// The function's own log, where it finds what its last run left.
+    pub log_group: String,
+    /// The topic for people.
+    pub alerts_topic: String,
+    /// The topic for machines.
+    pub findings_topic: String,
+    /// What decides about severity.
+    pub rules: Rules,
+    /// How many days before a key is lost people are reminded of it; at least one number, the largest first.
+    pub reminder_days: Vec<u8>,
+}
+
+#[cfg(feature = "watch")]
+impl WatchConfig {
+    /// Reads the variables as [`Config::read`] does.
+    ///
+    /// # Errors
+    /// The first variable that is missing or holds what it can't.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let value = |name| variable(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
+        let given = |name, takes| value(name).ok_or_else(|| wrong(name, None, takes));
+        let reminder_days = reminder_days(value(REMINDER_DAYS))?;
+        Ok(Self {
+            function_name: given(FUNCTION_NAME, FUNCTION_NAME_TAKES)?,
+            stack_name: given(STACK_NAME, "the name of the stack that the guard was deployed as")?,
+            log_group: given(LOG_GROUP_NAME, "the name of the function's log group")?,
+            alerts_topic: topic(ALERTS_TOPIC_ARN, value(ALERTS_TOPIC_ARN))?,
+            findings_topic: topic(FINDINGS_TOPIC_ARN, value(FINDINGS_TOPIC_ARN))?,
+            rules: Rules {
+                minimum_severity: severity(value(MINIMUM_SEVERITY))?,
+                last_reminder_days: reminder_days.last().copied().unwrap_or(1),
+                ..Rules::default()
+            },
+            reminder_days,
+        })
+    }
+}
+
+#[cfg(feature = "watch")]
+fn reminder_days(value: Option<String>) -> Result<Vec<u8>, Error> {
+    const TAKES: &str = "whole days from 1 to 30, separated by commas, such as 7,3,1";
+    let Some(held) = value else { return Ok(vec![7, 3, 1]) };
+    let days: Option<Vec<u8>> =
+        held.split(',').map(|day| day.trim().parse().ok().filter(|day| (1..=30).contains(day))).collect();
+    let mut days = days.ok_or_else(|| wrong(REMINDER_DAYS, Some(&held), TAKES))?;
+    days.sort_unstable_by(|a, b| b.cmp(a));
+    days.dedup();
+    Ok(days)
 }
 
 fn wrong(name: &'static str, held: Option<&str>, takes: &'static str) -> Error {
@@ -270,5 +345,46 @@ mod tests {
     #[test]
     fn hostile_value_cannot_forge_a_log_line() {
         assert!(!read(&[("MINIMUM_SEVERITY", "x\nERROR y")]).unwrap_err().contains('\n'));
+    }
+
+    #[cfg(feature = "watch")]
+    fn read_watch(overrides: &[(&str, &str)]) -> Result<WatchConfig, String> {
+        let mut variables = vec![
+            ("AWS_LAMBDA_FUNCTION_NAME", "guard-watch"),
+            ("STACK_NAME", "guard"),
+            ("LOG_GROUP_NAME", "/aws/lambda/guard-watch"),
+            ("ALERTS_TOPIC_ARN", "arn:aws:sns:eu-west-1:111122223333:alerts"),
+            ("FINDINGS_TOPIC_ARN", "arn:aws:sns:eu-west-1:111122223333:findings"),
+        ];
+        variables.extend(overrides);
+        let last = |name: &str| variables.iter().rev().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        WatchConfig::read(last).map_err(|error| error.to_string())
+    }
+
+    #[cfg(feature = "watch")]
+    #[test]
+    fn reminder_days_come_in_any_order() {
+        let days =
+            |value| read_watch(&[("REMINDER_DAYS", value)]).map(|c| (c.reminder_days, c.rules.last_reminder_days));
+        assert_eq!(days("").unwrap(), (vec![7, 3, 1], 1));
+        assert_eq!(days("2, 14,2").unwrap(), (vec![14, 2], 2));
+        assert_eq!(days("30").unwrap(), (vec![30], 30));
+        for wrong in ["0", "31", "7,,1", "7;3", "-1", "1.5", "a week", "7,3,1,"] {
+            let error = days(wrong).unwrap_err();
+            assert!(
+                error.contains("REMINDER_DAYS") && error.contains(wrong) && error.contains("from 1 to 30"),
+                "{error}"
+            );
+        }
+    }
+
+    #[cfg(feature = "watch")]
+    #[test]
+    fn watch_function_needs_its_stack_and_its_log() {
+        assert!(read_watch(&[]).is_ok());
+        for name in ["STACK_NAME", "LOG_GROUP_NAME", "ALERTS_TOPIC_ARN", "AWS_LAMBDA_FUNCTION_NAME"] {
+            let error = read_watch(&[(name, " ")]).unwrap_err();
+            assert!(error.contains(name) && error.contains("is not set"), "{error}");
+        }
     }
 }

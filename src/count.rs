@@ -2,6 +2,8 @@
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
 use metrics::counter;
+#[cfg(feature = "watch")]
+use metrics::histogram;
 use metrics_cloudwatch_embedded::{Builder, Collector};
 
 use crate::error::Error;
@@ -16,6 +18,33 @@ pub const DIMENSION: &str = "Function";
 pub const KEYS_AT_RISK: &str = "KeysAtRisk";
 /// How many findings `MINIMUM_SEVERITY` held back.
 pub const HELD_BACK: &str = "HeldBack";
+
+/// That the watch function did what it was started for. The alarm on it goes off when it is missing.
+pub const HEARTBEAT: &str = "Heartbeat";
+/// How many keys the sweep found in danger.
+pub const KEYS_IN_DANGER: &str = "KeysInDanger";
+/// How many keys it couldn't look at.
+pub const KEYS_NOT_LOOKED_AT: &str = "KeysNotLookedAt";
+/// How many days of the calendar the first of them has left; missing while none has a date.
+pub const DAYS_LEFT: &str = "DaysLeft";
+/// How many checks of the guard itself failed.
+pub const CHECKS_FAILED: &str = "ChecksFailed";
+
+/// A run of the watch function, as it is counted and remembered.
+#[cfg(feature = "watch")]
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// `sweep` or `coverage`.
+    pub look: &'static str,
+    /// The schedule's time.
+    pub time: String,
+    /// The checks that failed, or failed before and couldn't be looked at now: their ids.
+    pub failed: Vec<String>,
+    /// How many findings `MINIMUM_SEVERITY` held back.
+    pub held_back: u64,
+    /// Metrics by name.
+    pub values: Vec<(&'static str, f64)>,
+}
 
 /// Where the counts go until they are written; without one they go nowhere.
 #[derive(Clone, Copy, Default)]
@@ -38,6 +67,22 @@ impl Counts {
         }
         if held_back {
             counter!(HELD_BACK).increment(1);
+        }
+        self.write();
+    }
+
+    /// Counts a run of the watch function that came to its end, and leaves what the next one has to know: one line.
+    #[cfg(feature = "watch")]
+    pub fn run(self, run: &Run) {
+        let Self(Some(collector)) = self else { return };
+        let failed: Vec<_> = run.failed.iter().cloned().map(serde_json::Value::from).collect();
+        collector.set_property("Look", run.look).set_property("ScheduledTime", run.time.clone());
+        collector.set_property("Failed", failed);
+        counter!(HEARTBEAT).increment(1);
+        counter!(HELD_BACK).increment(run.held_back);
+        for (name, value) in &run.values {
+            // Unlike a gauge, it isn't written again with the next run.
+            histogram!(*name).record(*value);
         }
         self.write();
     }

@@ -644,7 +644,7 @@ fn given_key(event: &Event) -> Option<String> {
     }
 }
 
-fn is_key_store_id(id: &str) -> bool {
+pub(crate) fn is_key_store_id(id: &str) -> bool {
     let rest = id.strip_prefix("cks-").unwrap_or_default();
     (1..=64).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric())
 }

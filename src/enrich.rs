@@ -129,7 +129,7 @@ impl<E: ProvideErrorMetadata, R> From<SdkError<E, R>> for Why {
     }
 }
 
-fn metadata(key: Described) -> KeyMetadata {
+pub(crate) fn metadata(key: Described) -> KeyMetadata {
     KeyMetadata {
         state: key.key_state.map(|state| state.as_str().to_owned()),
         origin: key.origin.map(|origin| origin.as_str().to_owned()),
@@ -150,7 +150,7 @@ fn metadata(key: Described) -> KeyMetadata {
     }
 }
 
-async fn last_usage(kms: &Client, arn: &str) -> Result<LastUsage, Why> {
+pub(crate) async fn last_usage(kms: &Client, arn: &str) -> Result<LastUsage, Why> {
     let answer = kms.get_key_last_usage().key_id(arn).send().await?;
     let used =
         answer.key_last_usage.as_ref().and_then(|used| Some((used.operation.as_ref()?, used.timestamp.as_ref()?)));

@@ -33,6 +33,30 @@ pub enum Error {
     /// Neither topic took the alert.
     #[error("{0}; and {1}")]
     Both(Box<Error>, Box<Error>),
+    /// The watch function was asked for something it doesn't do.
+    #[cfg(feature = "watch")]
+    #[error(
+        "the input {problem}; it takes {{\"look\": \"sweep\" or \"coverage\", \"time\": \"2026-11-22T06:00:00Z\"}}, the time being the schedule's"
+    )]
+    Input {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The sweep couldn't begin.
+    #[cfg(feature = "watch")]
+    #[error("KMS doesn't list the keys: {0}")]
+    Sweep(String),
+    /// Some of what was to be published wasn't.
+    #[cfg(feature = "watch")]
+    #[error("{failed} of {all} messages weren't taken, the first because: {cause}")]
+    Unpublished {
+        /// How many weren't.
+        failed: usize,
+        /// How many there were.
+        all: usize,
+        /// Why the first wasn't.
+        cause: Box<Error>,
+    },
     /// The time of the invocation ran out before SNS answered.
     #[error("SNS took longer than the {0} ms that were left of the invocation")]
     OutOfTime(u128),
@@ -66,6 +90,12 @@ impl Error {
             Self::Metrics(_) => "NoMetrics",
             Self::Publish { .. } | Self::Both(..) => "PublishFailed",
             Self::OutOfTime(_) => "OutOfTime",
+            #[cfg(feature = "watch")]
+            Self::Input { .. } => "WrongInput",
+            #[cfg(feature = "watch")]
+            Self::Sweep(_) => "SweepFailed",
+            #[cfg(feature = "watch")]
+            Self::Unpublished { .. } => "PublishFailed",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde_json::Value;
-use time::OffsetDateTime;
+use time::{OffsetDateTime, UtcOffset};
 
 use crate::actor::Actor;
 use crate::detect::{self, Detection, Kind};
@@ -177,6 +177,14 @@ impl Finding {
             Kind::KeyMaterialRestored if self.state().is_some_and(|state| state != "Enabled") => Activity::Update,
             _ => self.detection.activity,
         }
+    }
+
+    /// How many days of the calendar (UTC) lie between the finding's time and its deadline; None without a date. What
+    /// happens once a day meets each number once, at whatever hour the key is destroyed.
+    pub fn days_left(&self) -> Option<i64> {
+        let Deadline::At(at, _) = self.deadline else { return None };
+        let day = |time: OffsetDateTime| i64::from(time.to_offset(UtcOffset::UTC).to_julian_day());
+        Some(day(at) - day(self.time))
     }
 
     /// Whether KMS says that the key waits to be deleted.

@@ -209,6 +209,8 @@ pub enum Why {
     ForbiddenByKeyPolicy,
     /// No answer within the budget.
     TimedOut,
+    /// The time for all look-ups together ran out before this one.
+    OutOfTime,
     /// KMS was asked too often.
     Throttled,
     /// KMS knows no such key: it is already gone, or of another account.

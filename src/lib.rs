@@ -7,6 +7,13 @@
 //! `detect`, `assess` and `render` are pure; AWS is only asked in `enrich` and only told in `publish`. [`handler`] is
 //! the list of these calls in that order. The modules below stand in the order in which a signal meets them.
 //!
+//! The watch function (feature `watch`) looks at the account on a schedule and says the same way what it finds:
+//!
+//! ```text
+//! Scheduler ─┬─► sweep     every key already in danger        ─┬─► assess ─► render ─► publish ─► SNS
+//!            └─► coverage  can the guard see, is it heard?    ─┘
+//! ```
+//!
 //! # Environment of the alert function
 //!
 //! | variable | takes | default |
@@ -20,6 +27,15 @@
 //! | `ENRICH_TIMEOUT_MS` | milliseconds, 0 to 10000; 0 means no look-ups | `2000` |
 //! | `READER_ROLE_NAME` | the name of the role to look keys up with in the other accounts of an organization | none: one account |
 //! | `HUB_ACCOUNT_ID` | the function's own account, where no role is needed | required with `READER_ROLE_NAME` |
+//!
+//! # Environment of the watch function
+//!
+//! | variable | takes | default |
+//! |---|---|---|
+//! | `ALERTS_TOPIC_ARN`, `FINDINGS_TOPIC_ARN`, `MINIMUM_SEVERITY` | as above | as above |
+//! | `STACK_NAME` | the stack whose parts it checks | required |
+//! | `LOG_GROUP_NAME` | its own log group, where it finds what its last run left | required |
+//! | `REMINDER_DAYS` | whole days from 1 to 30, separated by commas | `7,3,1` |
 
 pub mod config;
 pub mod event;
@@ -47,6 +63,10 @@ pub mod handler;
 
 #[cfg(feature = "watch")]
 pub mod coverage;
+#[cfg(feature = "watch")]
+pub mod sweep;
+#[cfg(feature = "watch")]
+pub mod watch;
 
 #[cfg(feature = "cli")]
 pub mod prove;

@@ -32,8 +32,8 @@ impl Publisher {
     /// # Errors
     /// One topic or both didn't take it within `budget`; the other may have.
     pub async fn publish(&self, alert: &Alert, budget: Duration) -> Result<(), Error> {
-        let to_people = self.message(&self.alerts, alert, &alert.text).subject(&alert.subject);
-        let to_machines = self.message(&self.findings, alert, &alert.ocsf);
+        let to_people = self.message(&self.alerts, &alert.attributes, &alert.text).subject(&alert.subject);
+        let to_machines = self.message(&self.findings, &alert.attributes, &alert.ocsf);
         let both = async { tokio::join!(to_people.send(), to_machines.send()) };
         let Ok((alerts, findings)) = timeout(budget, both).await else {
             return Err(Error::OutOfTime(budget.as_millis()));
@@ -47,10 +47,36 @@ impl Publisher {
         }
     }
 
-    fn message(&self, topic: &str, alert: &Alert, body: &str) -> PublishFluentBuilder {
-        let attributes =
-            alert.attributes.iter().filter_map(|(name, value)| Some(((*name).to_owned(), attribute(value)?)));
+    /// Hands a message that is for people alone to the alerts topic.
+    ///
+    /// # Errors
+    /// The topic didn't take it within `budget`.
+    #[cfg(feature = "watch")]
+    pub async fn tell_people(&self, digest: &crate::render::digest::Digest, budget: Duration) -> Result<(), Error> {
+        let message = self.message(&self.alerts, &digest.attributes, &digest.text).subject(&digest.subject);
+        sent("alerts", message, budget).await
+    }
+
+    /// Hands a finding that is for machines alone to the findings topic.
+    ///
+    /// # Errors
+    /// The topic didn't take it within `budget`.
+    #[cfg(feature = "watch")]
+    pub async fn tell_machines(&self, alert: &Alert, budget: Duration) -> Result<(), Error> {
+        sent("findings", self.message(&self.findings, &alert.attributes, &alert.ocsf), budget).await
+    }
+
+    fn message(&self, topic: &str, attributes: &[(&'static str, Value)], body: &str) -> PublishFluentBuilder {
+        let attributes = attributes.iter().filter_map(|(name, value)| Some(((*name).to_owned(), attribute(value)?)));
         self.sns.publish().topic_arn(topic).message(body).set_message_attributes(Some(attributes.collect()))
+    }
+}
+
+#[cfg(feature = "watch")]
+async fn sent(topic: &'static str, message: PublishFluentBuilder, budget: Duration) -> Result<(), Error> {
+    match timeout(budget, message.send()).await {
+        Ok(answer) => answer.map(drop).map_err(|error| Error::publish(topic, &error)),
+        Err(_) => Err(Error::OutOfTime(budget.as_millis())),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 use aws_sdk_cloudwatch::Client as CloudWatch;
 use aws_sdk_cloudwatch::types::MetricAlarm;
 use aws_sdk_sns::Client as Sns;
@@ -119,7 +119,7 @@ async fn alarms(cloudwatch: &CloudWatch, sns: &Sns, guard: &Parts) -> (Vec<Look>
 /// An alarm that goes off has told somebody, or [`ALARMS`] says why not; so this only points to it, but for the heartbeat's.
 fn going_off(logical: &str, guard: &Parts) -> Look {
     let say = format!("The alarm {logical} is going off.");
-    let look = if logical.contains("Heartbeat") {
+    let look = if logical == "WatchSilentAlarm" {
         Look::fail(format!("{say} The watch function, which looks for what doctor looks for, hasn't run."))
     } else {
         Look::warn(say)

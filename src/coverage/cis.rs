@@ -5,7 +5,7 @@
 //! that metric goes off at one event and is heard.
 //! <https://docs.aws.amazon.com/securityhub/latest/userguide/cloudwatch-controls.html#cloudwatch-7>
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 use aws_sdk_cloudwatch::Client as CloudWatch;
 use aws_sdk_cloudwatch::types::MetricAlarm;
 use aws_sdk_cloudwatchlogs::Client as Logs;

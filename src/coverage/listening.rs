@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 use aws_sdk_kms::Client as Kms;
 use aws_sdk_sns::Client as Sns;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 use aws_sdk_sns::error::ProvideErrorMetadata;
 
 use super::{About, Check, Look, Verdict, in_region, why};

@@ -1,7 +1,7 @@
 //! Does a trail record what the guard lives on? Without one no call to KMS reaches EventBridge.
 //! <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event-cloudtrail.html>
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 use aws_sdk_cloudtrail::Client;
 use aws_sdk_cloudtrail::operation::get_event_selectors::GetEventSelectorsOutput;
 use aws_sdk_cloudtrail::types::{AdvancedFieldSelector, Trail as Described};

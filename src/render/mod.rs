@@ -1,5 +1,7 @@
 //! A finding as an alert: for people, for machines, and the attributes that subscriptions filter by.
 
+#[cfg(feature = "watch")]
+pub mod digest;
 pub mod ocsf;
 pub mod remedy;
 pub mod text;
@@ -9,6 +11,7 @@ use std::fmt;
 use time::OffsetDateTime;
 
 use crate::finding::{Finding, Subject};
+use crate::key::{KeyArn, KeyFacts};
 
 /// The size in bytes that a message with its attributes stays under: SNS takes 262,144.
 /// <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>
@@ -82,13 +85,16 @@ fn attributes(finding: &Finding) -> Vec<(&'static str, Value)> {
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
+/// The key's name for people, likewise.
+pub(crate) fn key_name<'a>(arn: &'a KeyArn, facts: &'a KeyFacts) -> &'a str {
+    let aliases = facts.aliases.known().into_iter().flatten();
+    aliases.map(String::as_str).find(|alias| crate::escape::is_plain(alias)).unwrap_or(arn.id())
+}
+
 /// The subject's name for people: an alias if there is a plain one, else the id.
 pub(crate) fn display_name(finding: &Finding) -> String {
     match &finding.subject {
-        Subject::Key(arn) => {
-            let aliases = finding.facts.aliases.known().into_iter().flatten();
-            aliases.map(String::as_str).find(|alias| crate::escape::is_plain(alias)).unwrap_or(arn.id()).to_owned()
-        }
+        Subject::Key(arn) => key_name(arn, &finding.facts).to_owned(),
         Subject::KeyStore { id, name } => {
             let plain = name.as_deref().filter(|name| crate::escape::is_plain(name));
             plain.or(id.as_deref()).unwrap_or("unknown").to_owned()

@@ -5,7 +5,7 @@
 
 use uuid::Uuid;
 
-use crate::detect::Kind;
+use crate::detect::{Kind, is_key_store_id};
 use crate::finding::{Finding, Step, Subject};
 use crate::key::{KeyArn, Region};
 
@@ -46,6 +46,10 @@ fn key_steps(finding: &Finding, arn: &KeyArn) -> Vec<Step> {
                 then_enable(),
             ]
         }
+        Kind::KeyAtRisk if pending => vec![cancel(), then_enable()],
+        Kind::KeyAtRisk if finding.state() == Some("Disabled") => vec![enable("Enable the key:")],
+        Kind::KeyAtRisk if finding.state() == Some("Unavailable") => connect(finding, arn),
+        Kind::KeyAtRisk => import(&kms).to_vec(),
         Kind::KeyMaterialDeleted | Kind::KeyMaterialExpired | Kind::KeyMaterialExpiring => {
             let mut steps = import(&kms).to_vec();
             if pending {
@@ -103,6 +107,26 @@ fn import(kms: &impl Fn(&str) -> String) -> [Step; 3] {
             kms("import-key-material") + files + " --expiration-model KEY_MATERIAL_DOES_NOT_EXPIRE",
         ),
     ]
+}
+
+/// Connecting the store of a key that is Unavailable.
+fn connect(finding: &Finding, arn: &KeyArn) -> Vec<Step> {
+    let store = finding.facts.metadata.known().and_then(|metadata| metadata.custom_key_store_id.as_deref());
+    match store.filter(|id| is_key_store_id(id)) {
+        Some(id) => vec![run(
+            "Connect the key store that it lives in:",
+            format!("aws kms connect-custom-key-store --region {} --custom-key-store-id {id}", arn.region()),
+        )],
+        None => vec![say("Connect the custom key store that it lives in (connect-custom-key-store).")],
+    }
+}
+
+/// Who did what to a key, from CloudTrail's own 90 days.
+pub(super) fn history(arn: &KeyArn) -> String {
+    format!(
+        "aws cloudtrail lookup-events --region {} --lookup-attributes AttributeKey=ResourceName,AttributeValue={arn}",
+        arn.region()
+    )
 }
 
 /// The statement that a key policy starts with by default.

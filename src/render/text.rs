@@ -19,7 +19,7 @@ use crate::key::{Fact, Grants, KeyMetadata, LastUsage, MultiRegion, Why};
 
 /// How many characters SNS takes in a Subject: fewer than 100.
 /// <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>
-const LONGEST_SUBJECT: usize = 99;
+pub(super) const LONGEST_SUBJECT: usize = 99;
 
 /// The most that is shown of a list, such as tags.
 const LONGEST_LIST: usize = 20;
@@ -123,31 +123,32 @@ pub fn row(finding: &Finding, now: OffsetDateTime) -> Row {
     }
 }
 
+/// A text in the alerts' layout.
 #[derive(Default)]
-struct Layout(String);
+pub(super) struct Layout(pub(super) String);
 
 // Writing to a String doesn't fail.
 impl Layout {
-    fn line(&mut self, text: &str) {
+    pub(super) fn line(&mut self, text: &str) {
         let _ = writeln!(self.0, "{text}");
     }
 
-    fn section(&mut self, name: &str) {
+    pub(super) fn section(&mut self, name: &str) {
         self.line("");
         self.line(name);
     }
 
-    fn item(&mut self, text: &str) {
+    pub(super) fn item(&mut self, text: &str) {
         let _ = writeln!(self.0, "  {text}");
     }
 
-    fn field(&mut self, name: &str, value: &str) {
+    pub(super) fn field(&mut self, name: &str, value: &str) {
         let _ = writeln!(self.0, "  {name:<14} {value}");
     }
 }
 
 /// How long is left, rounded down but for the seconds that the alert itself took; None without a date.
-fn time_left(deadline: Deadline, now: OffsetDateTime) -> Option<String> {
+pub(super) fn time_left(deadline: Deadline, now: OffsetDateTime) -> Option<String> {
     let Deadline::At(at, _) = deadline else { return None };
     let minutes = (at - now).whole_minutes();
     Some(match minutes {
@@ -159,7 +160,7 @@ fn time_left(deadline: Deadline, now: OffsetDateTime) -> Option<String> {
 }
 
 /// A time for people: `2026-11-28 03:12:44 UTC`.
-fn clock(time: OffsetDateTime) -> String {
+pub(super) fn clock(time: OffsetDateTime) -> String {
     let text = time.replace_nanosecond(0).unwrap_or(time).format(&Rfc3339).unwrap_or_else(|_| time.to_string());
     text.replace('T', " ").replace('Z', " UTC")
 }
@@ -174,7 +175,8 @@ fn deadline(finding: &Finding, now: OffsetDateTime) -> String {
                 Source::Shortest => "at the earliest: the record doesn't tell the waiting period, and 7 days is the shortest",
             };
             let left = time_left(finding.deadline, now).unwrap_or_default();
-            let later = if finding.detection.kind == Kind::KeyDeletionScheduled { " KMS may delete up to a day later; don't count on it." } else { "" };
+            let deleted = finding.detection.kind == Kind::KeyDeletionScheduled || finding.detection.kind == Kind::KeyAtRisk && finding.is_pending_deletion();
+            let later = if deleted { " KMS may delete up to a day later; don't count on it." } else { "" };
             format!("{left}: until {} ({source}).{later}", clock(at))
         }
         Deadline::AfterReplicas => {
@@ -292,7 +294,7 @@ fn unknown(finding: &Finding) -> Vec<(String, Vec<&'static str>)> {
 }
 
 /// The reason in words.
-pub(crate) fn why_unknown(why: &Why) -> String {
+pub fn why_unknown(why: &Why) -> String {
     match why {
         Why::NotAsked => "KMS wasn't asked".into(),
         Why::NoKey => "the event names no key to ask about".into(),
@@ -302,6 +304,7 @@ pub(crate) fn why_unknown(why: &Why) -> String {
         }
         Why::ForbiddenByKeyPolicy => "KMS refused, because the key policy forbids it to the guard's role".into(),
         Why::TimedOut => "KMS didn't answer in time".into(),
+        Why::OutOfTime => "there was no time left to ask KMS".into(),
         Why::Throttled => "KMS was asked too often (throttled)".into(),
         Why::NotFound => "KMS knows no such key (any more)".into(),
         Why::Unsupported => "KMS doesn't offer this here".into(),
@@ -395,6 +398,11 @@ fn who(out: &mut Layout, finding: &Finding) {
     }
     let actor = &finding.actor;
     out.section("WHO");
+    if let (Kind::KeyAtRisk, Some(arn)) = (finding.detection.kind, finding.key()) {
+        out.item("A look at the key doesn't tell. CloudTrail does, for 90 days:");
+        out.item(&format!("   {}", remedy::history(arn)));
+        return;
+    }
     out.item(&person(actor));
     for (label, value) in [
         ("ARN", &actor.arn),

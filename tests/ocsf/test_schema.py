@@ -1,7 +1,7 @@
 """Every OCSF document that the Rust tests render is valid, by the published schema and by py-ocsf-models.
 
 `cargo test --test alerts` writes the documents: every sample event, with the facts about the key known, unknown, and in
-all combinations.
+all combinations. `cargo test --features watch --test sweep` adds those of the sweep.
 """
 
 import json

@@ -26,6 +26,8 @@ OPTED_IN = {
     "MinimumSeverity": "Low",
     "ReportDeniedAttempts": "true",
     "ReportLostKeyUse": "true",
+    "ReminderDays": "14,2",
+    "SweepHour": "23",
 }
 TOPICS_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 EXISTING_TOPICS = {

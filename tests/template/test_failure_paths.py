@@ -20,6 +20,13 @@ ALARMS = {
     "AlertErrorAlarm": ("AWS/Lambda", "Errors", {"FunctionName": "<AlertFunction>"}, "Sum", 60, 1),
     "AlertThrottleAlarm": ("AWS/Lambda", "Throttles", {"FunctionName": "<AlertFunction>"}, "Sum", 60, 1),
     "AlertLostAlarm": ("AWS/Lambda", "DestinationDeliveryFailures", {"FunctionName": "<AlertFunction>"}, "Sum", 60, 1),
+    "WatchErrorAlarm": ("AWS/Lambda", "Errors", {"FunctionName": "<WatchFunction>"}, "Sum", 60, 1),
+    "WatchFailureAlarm": (
+        "AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": "<WatchFailureQueue.QueueName>"}, "Maximum", 60, 1,
+    ),
+    "ScheduleDeadLetterAlarm": (
+        "AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": "<ScheduleDeadLetterQueue.QueueName>"}, "Maximum", 60, 1,
+    ),
     "MassEventAlarm": ("KmsKeyGuard", "KeysAtRisk", {"Function": "<AlertFunction>"}, "Sum", 600, 10),
 }
 
@@ -37,14 +44,50 @@ def test_what_eventbridge_cannot_deliver_goes_to_the_dead_letter_queue(parameter
 
 @SETTINGS
 def test_what_the_function_fails_on_is_tried_twice_more_and_goes_to_the_failure_queue(parameters):
-    (config,) = Stack(parameters).of_type("AWS::Lambda::EventInvokeConfig").values()
-    assert config == {
-        "FunctionName": "<AlertFunction>",
-        "Qualifier": "$LATEST",
-        "MaximumRetryAttempts": 2,
-        "MaximumEventAgeInSeconds": 21600,
-        "DestinationConfig": {"OnFailure": {"Destination": "<AlertFailureQueue.Arn>"}},
+    configs = Stack(parameters).of_type("AWS::Lambda::EventInvokeConfig").values()
+    kept = {"AlertFunction": ("AlertFailureQueue", 21600), "WatchFunction": ("WatchFailureQueue", 3600)}
+    assert sorted(configs, key=lambda config: config["FunctionName"]) == [
+        {
+            "FunctionName": f"<{function}>",
+            "Qualifier": "$LATEST",
+            "MaximumRetryAttempts": 2,
+            "MaximumEventAgeInSeconds": age,
+            "DestinationConfig": {"OnFailure": {"Destination": f"<{queue}.Arn>"}},
+        }
+        for function, (queue, age) in kept.items()
+    ]
+
+
+@pytest.mark.parametrize(("parameters", "hour"), [({}, 6), (OPTED_IN, 23)], ids=["default", "opted in"])
+def test_schedules_start_the_watch_function_with_their_own_time(parameters, hour):
+    schedules = Stack(parameters).of_type("AWS::Scheduler::Schedule")
+    told = {
+        name: (schedule["ScheduleExpression"], json.loads(schedule["Target"]["Input"])) for name, schedule in schedules.items()
     }
+    time = "<aws.scheduler.scheduled-time>"
+    assert told == {
+        "SweepSchedule": (f"cron(0 {hour} * * ? *)", {"look": "sweep", "time": time}),
+        "CoverageSchedule": ("rate(1 hour)", {"look": "coverage", "time": time}),
+    }
+    for schedule in schedules.values():
+        assert schedule.get("State", "ENABLED") == "ENABLED"
+        assert schedule["FlexibleTimeWindow"] == {"Mode": "OFF"}
+        target = schedule["Target"]
+        assert (target["Arn"], target["RoleArn"]) == ("<WatchFunction.Arn>", "<ScheduleRole.Arn>")
+        assert target["DeadLetterConfig"] == {"Arn": "<ScheduleDeadLetterQueue.Arn>"}
+        assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 185}
+
+
+@SETTINGS
+def test_dead_watch_function_is_told_because_its_heartbeat_is_missing(parameters):
+    alarm = Stack(parameters).properties("WatchSilentAlarm")
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("KmsKeyGuard", "Heartbeat")
+    assert alarm["Dimensions"] == [{"Name": "Function", "Value": "<WatchFunction>"}]
+    assert (alarm["Statistic"], alarm["Period"], alarm["EvaluationPeriods"]) == ("Sum", 3600, 3)
+    assert (alarm["ComparisonOperator"], int(alarm["Threshold"])) == ("LessThanThreshold", 1)
+    assert alarm["TreatMissingData"] == "breaching"
+    assert alarm.get("DatapointsToAlarm", 3) == 3
+    assert alarm.get("ActionsEnabled", True) is True
 
 
 @SETTINGS
@@ -53,12 +96,16 @@ def test_failure_queues_keep_messages_for_two_weeks(parameters):
     assert {name: queue["MessageRetentionPeriod"] for name, queue in queues.items()} == {
         "AlertFailureQueue": TWO_WEEKS,
         "RuleDeadLetterQueue": TWO_WEEKS,
+        "ScheduleDeadLetterQueue": TWO_WEEKS,
+        "WatchFailureQueue": TWO_WEEKS,
     }
 
 
 @SETTINGS
 def test_alarms_watch_every_way_to_lose_an_alert_and_go_off_at_the_first(parameters):
     alarms = Stack(parameters).of_type("AWS::CloudWatch::Alarm")
+    # The one that goes off because nothing happens has its own test.
+    del alarms["WatchSilentAlarm"]
     watched = {
         name: (
             alarm["Namespace"],
@@ -123,10 +170,31 @@ def test_function_runs_as_designed():
     assert Stack({"Architecture": "x86_64"}).properties("AlertFunction")["Architectures"] == ["x86_64"]
 
 
-def test_log_group_is_kept_for_the_chosen_time():
-    assert Stack().properties("AlertLogGroup") == {
-        "LogGroupName": "/aws/lambda/kms-key-guard-alert",
+def test_watch_function_has_time_for_ten_thousand_keys():
+    function = Stack().properties("WatchFunction")
+    assert (function["Timeout"], function["MemorySize"]) == (300, 256)
+    assert (function["Runtime"], function["Handler"]) == ("provided.al2023", "bootstrap")
+    assert function["LoggingConfig"] == {"LogFormat": "JSON", "LogGroup": "<WatchLogGroup>"}
+    assert "ReservedConcurrentExecutions" not in function
+
+
+@pytest.mark.parametrize("function", ["alert", "watch"])
+def test_log_group_is_kept_for_the_chosen_time(function):
+    assert Stack().properties(f"{function.capitalize()}LogGroup") == {
+        "LogGroupName": f"/aws/lambda/kms-key-guard-{function}",
         "RetentionInDays": "365",
+    }
+
+
+def test_watch_function_is_told_its_settings():
+    function = Stack(OPTED_IN).properties("WatchFunction")
+    assert function["Environment"]["Variables"] == {
+        "STACK_NAME": "kms-key-guard",
+        "LOG_GROUP_NAME": "<WatchLogGroup>",
+        "ALERTS_TOPIC_ARN": "<AlertsTopic>",
+        "FINDINGS_TOPIC_ARN": "<FindingsTopic>",
+        "MINIMUM_SEVERITY": "Low",
+        "REMINDER_DAYS": "14,2",
     }
 
 

@@ -46,6 +46,12 @@ def test_build_makes_the_alert_binary_from_the_locked_dependencies():
     assert metadata["BuildProperties"] == {"Binary": "alert", "Flags": ["--locked"]}
 
 
+def test_build_makes_the_watch_binary_with_its_feature():
+    metadata = source()["Resources"]["WatchFunction"]["Metadata"]
+    assert metadata["BuildMethod"] == "rust-cargolambda"
+    assert metadata["BuildProperties"] == {"Binary": "watch", "Flags": ["--locked", "--features", "watch"]}
+
+
 def test_deploying_asks_for_no_more_capability_than_the_stack_needs():
     config = tomllib.loads((ROOT / "samconfig.toml").read_text())
     assert config["default"]["deploy"]["parameters"]["capabilities"] == "CAPABILITY_IAM"

@@ -5,7 +5,7 @@ import pytest
 from deployed import ACCOUNT, EXISTING_TOPICS, OPTED_IN, REGION, TOPICS_KEY, Stack, statements, strings
 
 ACCOUNT_ROOT = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
-FUNCTION_ROLE = {"AWS": "<AlertFunctionRole.Arn>"}
+FUNCTION_ROLES = {"AWS": ["<AlertFunctionRole.Arn>", "<WatchFunctionRole.Arn>"]}
 NOT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
 
 
@@ -67,7 +67,102 @@ def test_only_lambda_can_take_the_role_and_only_the_function_has_it():
     trust = stack.properties("AlertFunctionRole")["AssumeRolePolicyDocument"]
     assert statements(trust) == [("Allow", ["sts:AssumeRole"], [], {"Service": "lambda.amazonaws.com"}, None)]
     functions = stack.of_type("AWS::Lambda::Function")
-    assert {name: f["Role"] for name, f in functions.items()} == {"AlertFunction": "<AlertFunctionRole.Arn>"}
+    assert {name: f["Role"] for name, f in functions.items()} == {
+        "AlertFunction": "<AlertFunctionRole.Arn>",
+        "WatchFunction": "<WatchFunctionRole.Arn>",
+    }
+
+
+def watch_may(topics, partition="aws", region=REGION):
+    """All that the watch function may do: publish, store failures, and read."""
+
+    def here(service, what):
+        return f"arn:{partition}:{service}:{region}:{ACCOUNT}:{what}"
+
+    return [
+        (["sns:Publish"], sorted(topics), None),
+        (["sqs:SendMessage"], ["<WatchFailureQueue.Arn>"], None),
+        (["kms:DescribeKey", "kms:GetKeyLastUsage", "kms:ListResourceTags"], [here("kms", "key/*")], None),
+        # None of these is authorized against a resource.
+        (
+            ["cloudtrail:DescribeTrails", "events:TestEventPattern", "kms:ListAliases", "kms:ListKeys", "logs:TestMetricFilter"],
+            ["*"],
+            None,
+        ),
+        # An organization's trail is another account's.
+        (["cloudtrail:GetEventSelectors", "cloudtrail:GetTrailStatus"], [f"arn:{partition}:cloudtrail:*:*:trail/*"], None),
+        (["cloudformation:DescribeStacks", "cloudformation:ListStackResources"], [here("cloudformation", "stack/kms-key-guard/*")], None),
+        (["events:DescribeRule", "events:ListTargetsByRule"], [here("events", "rule/kms-key-guard-*")], None),
+        (
+            [
+                "lambda:GetFunctionConcurrency",
+                "lambda:GetFunctionConfiguration",
+                "lambda:GetFunctionEventInvokeConfig",
+                "lambda:GetPolicy",
+            ],
+            [here("lambda", "function:kms-key-guard-*")],
+            None,
+        ),
+        (["sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic"], [f"arn:{partition}:sns:*:{ACCOUNT}:*"], None),
+        (
+            ["sqs:GetQueueAttributes"],
+            [
+                "<AlertFailureQueue.Arn>",
+                "<RuleDeadLetterQueue.Arn>",
+                "<ScheduleDeadLetterQueue.Arn>",
+                "<WatchFailureQueue.Arn>",
+            ],
+            None,
+        ),
+        (
+            ["cloudwatch:DescribeAlarms", "cloudwatch:DescribeAlarmsForMetric"],
+            [f"arn:{partition}:cloudwatch:*:{ACCOUNT}:alarm:*"],
+            None,
+        ),
+        (["logs:DescribeMetricFilters"], [f"arn:{partition}:logs:*:{ACCOUNT}:log-group:*"], None),
+        (["logs:CreateLogStream", "logs:FilterLogEvents", "logs:PutLogEvents"], ["<WatchLogGroup.Arn>"], None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stack", "expected"),
+    [
+        (Stack(), watch_may(OWN_TOPICS)),
+        (Stack(EXISTING_TOPICS), [*watch_may([PEOPLE, MACHINES]), USE_OF_THE_TOPICS_KEY]),
+        (
+            Stack(partition="aws-cn", region="cn-north-1", url_suffix="amazonaws.com.cn"),
+            watch_may(OWN_TOPICS, "aws-cn", "cn-north-1"),
+        ),
+    ],
+    ids=["default", "existing topics and key", "China"],
+)
+def test_the_watch_function_may_publish_store_failures_and_read_what_its_checks_read(stack, expected):
+    role = stack.properties("WatchFunctionRole")
+    (policy,) = role["Policies"]
+    may = [
+        (actions, resources, condition)
+        for effect, actions, resources, principal, condition in statements(policy["PolicyDocument"])
+        if (effect, principal) == ("Allow", None)
+    ]
+    assert may == expected
+    assert len(may) == len(policy["PolicyDocument"]["Statement"])
+    trust = role["AssumeRolePolicyDocument"]
+    assert statements(trust) == [("Allow", ["sts:AssumeRole"], [], {"Service": "lambda.amazonaws.com"}, None)]
+    assert "ManagedPolicyArns" not in role
+
+
+def test_schedules_may_start_the_watch_function_and_store_what_they_could_not():
+    role = Stack().properties("ScheduleRole")
+    (policy,) = role["Policies"]
+    assert statements(policy["PolicyDocument"]) == [
+        ("Allow", ["lambda:InvokeFunction"], ["<WatchFunction.Arn>"], None, None),
+        ("Allow", ["sqs:SendMessage"], ["<ScheduleDeadLetterQueue.Arn>"], None, None),
+    ]
+    of_this_account = {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
+    trust = role["AssumeRolePolicyDocument"]
+    assert statements(trust) == [
+        ("Allow", ["sts:AssumeRole"], [], {"Service": "scheduler.amazonaws.com"}, of_this_account)
+    ]
 
 
 @pytest.mark.parametrize("parameters", [{}, OPTED_IN, EXISTING_TOPICS], ids=["default", "opted in", "existing topics"])
@@ -78,7 +173,14 @@ def test_nothing_else_in_the_stack_grants_anything(parameters):
         if resource["Type"].startswith("AWS::IAM::") or "Policy" in resource["Type"].rsplit("::", 1)[1]
     }
     own_topics = {"AlertsTopicPolicy", "FindingsTopicPolicy"} if parameters is not EXISTING_TOPICS else set()
-    assert granting == {"AlertFunctionRole", "AlertFailureQueuePolicy", "RuleDeadLetterQueuePolicy"} | own_topics
+    assert granting == {
+        "AlertFunctionRole",
+        "AlertFailureQueuePolicy",
+        "RuleDeadLetterQueuePolicy",
+        "ScheduleRole",
+        "WatchFunctionRole",
+        "WatchQueuesPolicy",
+    } | own_topics
 
 
 def test_every_rule_may_invoke_the_function_and_nobody_else():
@@ -109,7 +211,7 @@ def test_alerts_topic_takes_messages_from_the_guard_and_this_accounts_alarms_ove
         "ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:*"},
     }
     assert statements(policy["PolicyDocument"]) == [
-        ("Allow", ["sns:Publish"], ["<AlertsTopic>"], FUNCTION_ROLE, None),
+        ("Allow", ["sns:Publish"], ["<AlertsTopic>"], FUNCTION_ROLES, None),
         ("Allow", ["sns:Publish"], ["<AlertsTopic>"], {"Service": "cloudwatch.amazonaws.com"}, of_this_account),
         account_subscribes("<AlertsTopic>"),
         tls_only("<AlertsTopic>"),
@@ -120,7 +222,7 @@ def test_findings_topic_takes_messages_from_the_guard_alone_over_tls():
     policy = Stack().properties("FindingsTopicPolicy")
     assert policy["Topics"] == ["<FindingsTopic>"]
     assert statements(policy["PolicyDocument"]) == [
-        ("Allow", ["sns:Publish"], ["<FindingsTopic>"], FUNCTION_ROLE, None),
+        ("Allow", ["sns:Publish"], ["<FindingsTopic>"], FUNCTION_ROLES, None),
         account_subscribes("<FindingsTopic>"),
         tls_only("<FindingsTopic>"),
     ]
@@ -147,6 +249,13 @@ def test_failure_queue_is_reached_over_tls_only():
     assert statements(policy["PolicyDocument"]) == [("Deny", ["sqs:*"], ["<AlertFailureQueue.Arn>"], "*", NOT_TLS)]
 
 
+def test_the_watch_functions_queues_are_reached_over_tls_only():
+    policy = Stack().properties("WatchQueuesPolicy")
+    assert policy["Queues"] == ["<ScheduleDeadLetterQueue>", "<WatchFailureQueue>"]
+    queues = ["<ScheduleDeadLetterQueue.Arn>", "<WatchFailureQueue.Arn>"]
+    assert statements(policy["PolicyDocument"]) == [("Deny", ["sqs:*"], queues, "*", NOT_TLS)]
+
+
 def test_nothing_on_the_way_of_an_alert_depends_on_a_customer_key():
     stack = Stack(OPTED_IN)
     for properties in stack.of_type("AWS::SNS::Topic").values():
@@ -154,8 +263,12 @@ def test_nothing_on_the_way_of_an_alert_depends_on_a_customer_key():
     for properties in stack.of_type("AWS::SQS::Queue").values():
         assert properties["SqsManagedSseEnabled"] is True
         assert "KmsMasterKeyId" not in properties
-    assert "KmsKeyArn" not in stack.properties("AlertFunction")
-    assert "KmsKeyId" not in stack.properties("AlertLogGroup")
+    for function in ("AlertFunction", "WatchFunction"):
+        assert "KmsKeyArn" not in stack.properties(function)
+    for log_group in ("AlertLogGroup", "WatchLogGroup"):
+        assert "KmsKeyId" not in stack.properties(log_group)
+    for schedule in stack.of_type("AWS::Scheduler::Schedule").values():
+        assert "KmsKeyArn" not in schedule
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 //! `keyguard doctor`.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,14 +8,13 @@ use anstyle::{AnsiColor, Style};
 use aws_config::SdkConfig;
 use clap::ValueEnum;
 use futures_util::StreamExt;
-use indicatif::{ProgressBar, ProgressStyle};
-use kms_key_guard::aws;
-use kms_key_guard::config::is_role;
 use kms_key_guard::coverage::{self, Check, Parts, Verdict};
 use kms_key_guard::finding::Step;
 use kms_key_guard::key::Region;
 use kms_key_guard::prove::{self, Proof};
 use serde_json::{Value, json};
+
+use crate::access::{Access, SIDE_BY_SIDE, progress};
 
 /// Shown below the options.
 pub const EXAMPLES: &str = "\
@@ -32,24 +31,14 @@ The test begins at the event bus: that calls to KMS get there is what the checks
 
 Exit status: 0 every check passed or warns, 1 one failed, 2 none failed and one couldn't be done, or doctor couldn't run.";
 
-/// How many Regions are looked at side by side.
-const SIDE_BY_SIDE: usize = 6;
-
 /// The options of `doctor`.
 #[derive(clap::Args)]
 pub struct Options {
     /// The guard's CloudFormation stack
     #[arg(long, value_name = "NAME", default_value = "kms-key-guard", value_parser = stack)]
     stack_name: String,
-    /// A Region to look at, or all that are enabled; repeatable. Without it, the configured one
-    #[arg(long = "region", value_name = "REGION", value_parser = place)]
-    regions: Vec<Place>,
-    /// The profile of your AWS configuration
-    #[arg(long)]
-    profile: Option<String>,
-    /// A role to look with, such as another account's
-    #[arg(long, value_name = "ARN", value_parser = role)]
-    role_arn: Option<String>,
+    #[command(flatten)]
+    access: Access,
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -65,24 +54,6 @@ pub struct Options {
 enum Format {
     Text,
     Json,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
-    All,
-    One(Region),
-}
-
-fn place(name: &str) -> Result<Place, String> {
-    if name == "all" {
-        return Ok(Place::All);
-    }
-    name.parse().map(Place::One).map_err(|_| "it takes a Region, such as eu-west-1, or all".to_owned())
-}
-
-fn role(arn: &str) -> Result<String, String> {
-    let takes = "it takes the ARN of an IAM role, such as arn:aws:iam::111122223333:role/security-audit";
-    if is_role(arn) { Ok(arn.to_owned()) } else { Err(takes.to_owned()) }
 }
 
 /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html>
@@ -121,11 +92,7 @@ impl Report {
 pub fn run(options: &Options) -> io::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let sdk = match credentials(options).await {
-            Ok(sdk) => sdk,
-            Err(reason) => return Err(io::Error::other(reason)),
-        };
-        let regions = regions(options, &sdk).await.map_err(io::Error::other)?;
+        let (sdk, regions) = options.access.open("keyguard-doctor").await?;
         let mut reports = look(options, &sdk, &regions).await;
         if options.prove {
             for report in &mut reports {
@@ -135,7 +102,7 @@ pub fn run(options: &Options) -> io::Result<ExitCode> {
         let mut out = anstream::stdout().lock();
         match options.format {
             Format::Json => writeln!(out, "{:#}", document(&reports))?,
-            Format::Text => text(&mut out, &reports, options.regions.contains(&Place::All) || reports.len() > 3)?,
+            Format::Text => text(&mut out, &reports, options.access.everywhere() || reports.len() > 3)?,
         }
         out.flush()?;
         Ok(status(&reports))
@@ -158,46 +125,6 @@ fn status(reports: &[Report]) -> ExitCode {
     }
 }
 
-/// The credentials, tried at once: what is wrong with them would otherwise be said by every check.
-async fn credentials(options: &Options) -> Result<SdkConfig, String> {
-    let first = options.regions.iter().find_map(|place| match place {
-        Place::One(region) => Some(region.as_str()),
-        Place::All => None,
-    });
-    let mut sdk = aws::operator_config(options.profile.as_deref(), first).await;
-    if sdk.region().is_none() {
-        if options.regions.is_empty() {
-            return Err("no Region is configured: name one with --region, or all".into());
-        }
-        sdk = sdk.to_builder().region(aws_config::Region::new("us-east-1")).build();
-    }
-    if let Some(role) = &options.role_arn {
-        sdk = aws::as_role(&sdk, role, "keyguard-doctor").await;
-    }
-    coverage::caller(&sdk).await.map_err(|reason| format!("your credentials can't be used: {reason}"))?;
-    Ok(sdk)
-}
-
-async fn regions(options: &Options, sdk: &SdkConfig) -> Result<Vec<Region>, String> {
-    let mut regions = Vec::new();
-    for place in &options.regions {
-        match place {
-            Place::One(region) => regions.push(region.clone()),
-            Place::All => regions.extend(coverage::enabled_regions(sdk).await.map_err(|reason| {
-                format!("which Regions are enabled can't be told ({reason}): name them with --region")
-            })?),
-        }
-    }
-    if regions.is_empty() {
-        let configured = sdk.region().map(ToString::to_string).unwrap_or_default();
-        let wrong = |_| format!("the configured Region {configured:?} isn't one: name another with --region");
-        regions.push(configured.parse().map_err(wrong)?);
-    }
-    regions.sort();
-    regions.dedup();
-    Ok(regions)
-}
-
 async fn look(options: &Options, sdk: &SdkConfig, regions: &[Region]) -> Vec<Report> {
     let progress = progress(regions.len());
     let reports = futures_util::stream::iter(regions).map(|region| {
@@ -211,15 +138,6 @@ async fn look(options: &Options, sdk: &SdkConfig, regions: &[Region]) -> Vec<Rep
     let reports = reports.buffered(SIDE_BY_SIDE).collect().await;
     progress.finish_and_clear();
     reports
-}
-
-fn progress(regions: usize) -> ProgressBar {
-    if regions < 2 || !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style =
-        ProgressStyle::with_template("{bar:30} {pos}/{len} Regions").unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(regions as u64).with_style(style)
 }
 
 async fn prove(options: &Options, sdk: &SdkConfig, report: &mut Report) {

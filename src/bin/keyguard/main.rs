@@ -5,9 +5,11 @@
 
 #![recursion_limit = "256"]
 
+mod access;
 mod doctor;
 mod redrive;
 mod replay;
+mod sweep;
 
 use std::io;
 use std::process::ExitCode;
@@ -33,6 +35,9 @@ enum Command {
     /// Look whether the guard can see and is heard, and say what mends it
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::Options),
+    /// List the KMS keys that can't be used or are about to be lost, the least time left first
+    #[command(after_help = sweep::EXAMPLES)]
+    Sweep(sweep::Options),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +45,7 @@ fn main() -> ExitCode {
         Command::Replay(options) => replay::run(&options),
         Command::Redrive(options) => redrive::run(&options),
         Command::Doctor(options) => doctor::run(&options),
+        Command::Sweep(options) => sweep::run(&options),
     };
     match done {
         Ok(status) => status,

@@ -104,6 +104,7 @@ impl<'a> Session<'a> {
             },
             minimum_severity: options.minimum_severity,
             expected_principals: options.expected_principals.clone(),
+            ..Rules::default()
         };
         let kms = if options.enrich {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -1,0 +1,108 @@
+//! With which credentials, and in which Regions: what `doctor` and `sweep` have in common.
+
+use std::io::{self, IsTerminal};
+
+use aws_config::SdkConfig;
+use indicatif::{ProgressBar, ProgressStyle};
+use kms_key_guard::config::is_role;
+use kms_key_guard::key::Region;
+use kms_key_guard::{aws, coverage};
+
+/// How many Regions are looked at side by side.
+pub const SIDE_BY_SIDE: usize = 6;
+
+/// Options for whatever looks at AWS.
+#[derive(clap::Args)]
+pub struct Access {
+    /// A Region to look at, or all that are enabled; repeatable. Without it, the configured one
+    #[arg(long = "region", value_name = "REGION", value_parser = place)]
+    regions: Vec<Place>,
+    /// The profile of your AWS configuration
+    #[arg(long)]
+    profile: Option<String>,
+    /// A role to look with, such as another account's
+    #[arg(long, value_name = "ARN", value_parser = role)]
+    role_arn: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    All,
+    One(Region),
+}
+
+fn place(name: &str) -> Result<Place, String> {
+    if name == "all" {
+        return Ok(Place::All);
+    }
+    name.parse().map(Place::One).map_err(|_| "it takes a Region, such as eu-west-1, or all".to_owned())
+}
+
+fn role(arn: &str) -> Result<String, String> {
+    let takes = "it takes the ARN of an IAM role, such as arn:aws:iam::111122223333:role/security-audit";
+    if is_role(arn) { Ok(arn.to_owned()) } else { Err(takes.to_owned()) }
+}
+
+impl Access {
+    /// The credentials, tried at once, since what is wrong with them would otherwise be said again and again; and the
+    /// Regions. A role's session gets this name.
+    pub async fn open(&self, session: &str) -> io::Result<(SdkConfig, Vec<Region>)> {
+        let sdk = self.credentials(session).await.map_err(io::Error::other)?;
+        let regions = self.regions(&sdk).await.map_err(io::Error::other)?;
+        Ok((sdk, regions))
+    }
+
+    /// Whether all Regions were asked for.
+    pub fn everywhere(&self) -> bool {
+        self.regions.contains(&Place::All)
+    }
+
+    async fn credentials(&self, session: &str) -> Result<SdkConfig, String> {
+        let first = self.regions.iter().find_map(|place| match place {
+            Place::One(region) => Some(region.as_str()),
+            Place::All => None,
+        });
+        let mut sdk = aws::operator_config(self.profile.as_deref(), first).await;
+        if sdk.region().is_none() {
+            if self.regions.is_empty() {
+                return Err("no Region is configured: name one with --region, or all".into());
+            }
+            sdk = sdk.to_builder().region(aws_config::Region::new("us-east-1")).build();
+        }
+        if let Some(role) = &self.role_arn {
+            sdk = aws::as_role(&sdk, role, session).await;
+        }
+        coverage::caller(&sdk).await.map_err(|reason| format!("your credentials can't be used: {reason}"))?;
+        Ok(sdk)
+    }
+
+    async fn regions(&self, sdk: &SdkConfig) -> Result<Vec<Region>, String> {
+        let mut regions = Vec::new();
+        for place in &self.regions {
+            match place {
+                Place::One(region) => regions.push(region.clone()),
+                Place::All => regions.extend(coverage::enabled_regions(sdk).await.map_err(|reason| {
+                    format!("which Regions are enabled can't be told ({reason}): name them with --region")
+                })?),
+            }
+        }
+        if regions.is_empty() {
+            let configured = sdk.region().map(ToString::to_string).unwrap_or_default();
+            let wrong = |_| format!("the configured Region {configured:?} isn't one: name another with --region");
+            regions.push(configured.parse().map_err(wrong)?);
+        }
+        regions.sort();
+        regions.dedup();
+        Ok(regions)
+    }
+}
+
+/// Shown on a terminal while several Regions are looked at.
+pub fn progress(regions: usize) -> ProgressBar {
+    if regions < 2 || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style =
+        ProgressStyle::with_template("{bar:30} {pos}/{len} Regions").unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(regions as u64).with_style(style)
+}

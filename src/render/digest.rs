@@ -1,0 +1,225 @@
+//! The daily digest for people: every key in danger in one table, what couldn't be looked at, and what is wrong with the
+//! guard itself.
+
+use time::OffsetDateTime;
+
+use super::text::{LONGEST_SUBJECT, Layout, clock, time_left, why_unknown};
+use super::{LARGEST_MESSAGE, Value, key_name};
+use crate::coverage::{Check, Verdict};
+use crate::detect::Kind;
+use crate::escape::name;
+use crate::finding::{Deadline, Severity};
+use crate::key::{KeyArn, LastUsage, Region};
+use crate::sweep::{AtRisk, Sweep};
+
+/// What the digest's own `event_name` attribute says, for filter policies.
+pub const EVENT_NAME: &str = "daily-digest";
+/// Room in the message for its attributes and for what stands below the table, in bytes.
+const BESIDE_THE_TABLE: usize = 10_000;
+/// How many of the keys that couldn't be looked at are named for each reason.
+const NAMED: usize = 10;
+
+/// The digest, ready to be published to the people's topic alone.
+#[derive(Debug, Clone)]
+pub struct Digest {
+    /// Under 100 characters of ASCII, in one line.
+    pub subject: String,
+    /// The text.
+    pub text: String,
+    /// The message attributes.
+    pub attributes: Vec<(&'static str, Value)>,
+}
+
+/// What goes into a digest.
+#[derive(Debug, Clone, Copy)]
+pub struct Contents<'a> {
+    /// What the sweep found.
+    pub sweep: &'a Sweep,
+    /// The worst that a key's assessment came to.
+    pub worst: Option<Severity>,
+    /// The checks of the guard itself.
+    pub checks: &'a [Check],
+    /// The account.
+    pub account: &'a str,
+    /// The Region.
+    pub region: &'a Region,
+    /// The schedule's time.
+    pub time: OffsetDateTime,
+}
+
+impl Digest {
+    /// The digest as things stand at `now`; None when nothing is in danger, everything was looked at and the guard is well.
+    pub fn of(contents: &Contents, now: OffsetDateTime) -> Option<Self> {
+        let ill: Vec<_> =
+            contents.checks.iter().filter(|c| matches!(c.verdict, Verdict::Fail(_) | Verdict::Unknown(_))).collect();
+        let sweep = contents.sweep;
+        if sweep.at_risk.is_empty() && sweep.is_whole() && ill.is_empty() {
+            return None;
+        }
+        let failed = ill.iter().filter(|check| matches!(check.verdict, Verdict::Fail(_))).count();
+        let of_the_guard = if failed > 0 { Severity::High } else { Severity::Medium };
+        let not_whole = (!sweep.is_whole() || !ill.is_empty()).then_some(of_the_guard);
+        let severity = contents.worst.max(not_whole).unwrap_or(Severity::Medium);
+        let subject = subject(contents, severity, failed, now);
+        let text = text(contents, &subject, &ill, now);
+        let detection = if sweep.at_risk.is_empty() { Kind::GuardBlind } else { Kind::KeyAtRisk }.detection();
+        let (account, region) = (contents.account, contents.region);
+        let attributes = vec![
+            ("detection", Value::Text(detection.id.into())),
+            ("severity", Value::Text(severity.name().into())),
+            ("severity_id", Value::Number(severity.id())),
+            ("activity", Value::Text(detection.activity.name().into())),
+            ("account", Value::Text(account.into())),
+            ("region", Value::Text(region.to_string())),
+            ("event_name", Value::Text(EVENT_NAME.into())),
+            ("finding_uid", Value::Text(format!("{account}/{region}/{EVENT_NAME}/{}", contents.time.date()))),
+        ];
+        Some(Self { subject, text, attributes })
+    }
+}
+
+fn subject(contents: &Contents, severity: Severity, failed: usize, now: OffsetDateTime) -> String {
+    let sweep = contents.sweep;
+    let what = match (sweep.at_risk.first(), sweep.not_looked_at(), failed) {
+        (Some(first), ..) => {
+            let (keys, first_of) = match sweep.at_risk.len() {
+                1 => ("1 KMS key".to_owned(), ""),
+                count => (format!("{count} KMS keys"), "the first "),
+            };
+            let end = time_left(first.deadline(), now).map_or(String::new(), |left| {
+                let when = left.strip_suffix(" left").map_or("any moment".into(), |left| format!("in {left}"));
+                let lost = match (first.state(), first_of) {
+                    ("PendingDeletion", "") => "destroyed",
+                    ("PendingDeletion", _) => "is destroyed",
+                    _ => "loses its material",
+                };
+                format!(", {first_of}{lost} {when}")
+            });
+            format!("{keys} at risk{end}")
+        }
+        (None, count, _) if count > 0 => format!("{count} of {} KMS keys couldn't be looked at", sweep.listed),
+        (None, ..) if sweep.cut_short.is_some() => "KMS keys couldn't all be looked at".into(),
+        (None, _, 0) => "KMS Key Guard can't check itself in full".into(),
+        (None, _, 1) => "KMS Key Guard: a check of the guard itself failed".into(),
+        (None, _, failed) => format!("KMS Key Guard: {failed} checks of the guard itself failed"),
+    };
+    let severity = severity.name().to_ascii_uppercase();
+    let mut line = format!("[{severity}] {what} ({} {})", contents.account, contents.region);
+    line.truncate(LONGEST_SUBJECT);
+    line
+}
+
+fn text(contents: &Contents, subject: &str, ill: &[&Check], now: OffsetDateTime) -> String {
+    let Contents { sweep, region, .. } = contents;
+    let mut out = Layout::default();
+    out.line(subject);
+    if !ill.is_empty() {
+        out.section("THE GUARD ITSELF");
+        for check in ill {
+            out.item(&format!("{} {}: {}", check.verdict.name().to_uppercase(), check.about.id, check.verdict.text()));
+            for step in &check.fix {
+                out.item(&format!("   {}", step.what));
+                if let Some(command) = &step.command {
+                    out.item(&format!("   {command}"));
+                }
+            }
+        }
+        out.item("keyguard doctor shows every check.");
+    }
+    if !sweep.is_whole() {
+        out.section("NOT LOOKED AT");
+        if let Some(why) = &sweep.cut_short {
+            out.item(&format!("The list of keys isn't whole: {}.", why_unknown(why)));
+        }
+        for (why, keys) in &sweep.missed {
+            let some: Vec<_> = keys.iter().take(NAMED).map(|key| key.id()).collect();
+            let more = if keys.len() > NAMED { ", …" } else { "" };
+            let plural = if keys.len() == 1 { "key" } else { "keys" };
+            out.item(&format!("{} {plural}: {} ({}{more})", keys.len(), why_unknown(why), some.join(", ")));
+        }
+        out.item("Whether these are in danger isn't known.");
+    }
+    if !sweep.at_risk.is_empty() {
+        keys_at_risk(&mut out, contents, now);
+    }
+    out.section("ABOUT THIS DIGEST");
+    out.field("Sweep of", &clock(contents.time));
+    out.field("Keys", &format!("{}, AWS's own included", sweep.listed));
+    out.field("At risk", &sweep.at_risk.len().to_string());
+    out.item(&format!("keyguard sweep --region {region} shows the same as things stand now."));
+    out.item(
+        "A key with a date gets an alert of its own on the last days (REMINDER_DAYS), every key a finding each day.",
+    );
+    out.item("While nothing is wrong there is no digest.");
+    out.0
+}
+
+fn keys_at_risk(out: &mut Layout, contents: &Contents, now: OffsetDateTime) {
+    let Contents { sweep, region, account, .. } = contents;
+    out.section("KEYS AT RISK, THE LEAST TIME LEFT FIRST");
+    let rows = table(&sweep.at_risk, contents.time, now, |key| key.id().to_owned());
+    let mut left = rows.len();
+    for row in rows {
+        if out.0.len() + row.len() > LARGEST_MESSAGE - BESIDE_THE_TABLE {
+            out.item(&format!("… and {left} more: keyguard sweep --region {region} shows all."));
+            break;
+        }
+        out.item(&row);
+        left -= 1;
+    }
+    out.section("WHAT NOW");
+    out.item(&format!("With credentials of account {account}, for each KEY that is still needed:"));
+    let kms = |operation: &str| format!("aws kms {operation} --region {region} --key-id KEY");
+    for (state, way) in [
+        ("Pending…", format!("{}, then as below", kms("cancel-key-deletion"))),
+        ("Disabled", kms("enable-key")),
+        ("PendingImport", "import the same key material again; likewise material that expires".into()),
+        ("Unavailable", "connect the custom key store (connect-custom-key-store)".into()),
+    ] {
+        out.field(state, &way);
+    }
+    out.item("A key that nobody needs stays in this list until it is gone.");
+}
+
+/// The keys as lines of a table, its head first. `time` is when they were looked at; `named` is what its last column holds.
+pub fn table<'a>(
+    keys: impl IntoIterator<Item = &'a AtRisk>,
+    time: OffsetDateTime,
+    now: OffsetDateTime,
+    named: impl Fn(&KeyArn) -> String,
+) -> Vec<String> {
+    let head = ["TIME LEFT", "UNTIL", "STATE", "LAST USED", "ALIAS", "KEY"].map(str::to_owned);
+    let rows: Vec<_> =
+        std::iter::once(head).chain(keys.into_iter().map(|key| row(key, time, now, named(&key.arn)))).collect();
+    let widths: Vec<_> =
+        (0..6).map(|column| rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max()).collect();
+    let line = |row: &[String; 6]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<0$}", width.unwrap_or(0).min(40)));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+fn row(key: &AtRisk, time: OffsetDateTime, now: OffsetDateTime, named: String) -> [String; 6] {
+    let (left, until) = match key.deadline() {
+        Deadline::At(at, _) => (time_left(key.deadline(), now).unwrap_or_default(), clock(at)),
+        Deadline::AfterReplicas => ("no date yet".into(), "its replicas are gone".into()),
+        Deadline::Unknown => ("unknown".into(), "–".into()),
+        Deadline::Immediate => ("none".into(), "–".into()),
+        Deadline::None => ("no clock".into(), "–".into()),
+    };
+    let used = match key.facts.last_usage.known() {
+        Some(LastUsage::Used { at, .. }) => match (time - *at).whole_days() {
+            ..=0 => "today".into(),
+            days => format!("{days} d ago"),
+        },
+        Some(LastUsage::Never) => "never".into(),
+        Some(LastUsage::NotSince(since)) => format!("not since {}", since.date()),
+        None => "unknown".into(),
+    };
+    let alias = match key_name(&key.arn, &key.facts) {
+        id if id == key.arn.id() => "–".to_owned(),
+        alias => alias.to_owned(),
+    };
+    [left, until, name(key.state(), 64), used, alias, named]
+}

@@ -1,0 +1,475 @@
+//! The order of things in the watch function: tick, look, assess, render, publish, count.
+//!
+//! It keeps nothing between two runs but the line that each leaves in its own log: what the coverage run before this one
+//! found broken is read back from there, so that people hear of it once when it breaks and once when it is mended.
+
+use std::time::{Duration, SystemTime};
+
+use aws_types::SdkConfig;
+use aws_sdk_cloudwatchlogs::error::DisplayErrorContext;
+use futures_util::StreamExt;
+use lambda_runtime::{Diagnostic, LambdaEvent};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use crate::assess::assess;
+use crate::config::WatchConfig;
+use crate::count::{CHECKS_FAILED, Counts, DAYS_LEFT, HEARTBEAT, KEYS_IN_DANGER, KEYS_NOT_LOOKED_AT, Run};
+use crate::coverage::{self, Check, Verdict};
+use crate::error::Error;
+use crate::escape::{inert, name};
+use crate::finding::Finding;
+use crate::handler::REPORT_RESERVE;
+use crate::key::{Region, is_account_id};
+use crate::publish::Publisher;
+use crate::render::Alert;
+use crate::render::digest::{Contents, Digest};
+use crate::render::text::why_unknown;
+use crate::sweep::{paced, sweep};
+
+/// Messages a second to SNS: a third of its smallest quota, 300.
+/// <https://docs.aws.amazon.com/general/latest/gr/sns.html>
+pub const MESSAGES_A_SECOND: u32 = 100;
+/// How many messages are under way at most.
+pub const MESSAGES_IN_FLIGHT: usize = 20;
+/// How far back the last coverage run is looked for. Was there none, everything that fails is told again.
+pub const LOOK_BACK: Duration = Duration::from_secs(3 * 60 * 60);
+/// How long one message may take, all attempts included.
+const ONE_MESSAGE: Duration = Duration::from_millis(7_500);
+/// How long an invocation may take that came without a deadline.
+const WITHOUT_DEADLINE: Duration = Duration::from_secs(300);
+
+/// The watch function: its set-up and its clients, made once.
+pub struct Watch {
+    config: WatchConfig,
+    sdk: SdkConfig,
+    kms: aws_sdk_kms::Client,
+    logs: aws_sdk_cloudwatchlogs::Client,
+    publisher: Publisher,
+    counts: Counts,
+}
+
+/// What the schedule asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Tick {
+    look: Look,
+    time: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Look {
+    Sweep,
+    Coverage,
+}
+
+/// Where the function is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The account.
+    pub account: String,
+    /// The Region.
+    pub region: Region,
+}
+
+impl Place {
+    /// By a function's ARN.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn of_function(arn: &str) -> Result<Self, Error> {
+        let mut parts = arn.split(':').skip(3);
+        let (region, account) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        match region.parse() {
+            Ok(region) if is_account_id(account) => Ok(Self { account: account.to_owned(), region }),
+            _ => Err(Error::Input { problem: format!("came to the function {}, which is no ARN", name(arn, 200)) }),
+        }
+    }
+}
+
+/// What became of a run; the function's answer.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub struct Outcome {
+    /// `done`.
+    pub outcome: &'static str,
+    /// `sweep` or `coverage`.
+    pub look: &'static str,
+    /// How many keys there are; of a sweep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<usize>,
+    /// How many of them are in danger; of a sweep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_risk: Option<usize>,
+    /// How many couldn't be looked at; of a sweep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_looked_at: Option<usize>,
+    /// The checks of the guard itself that failed: their ids.
+    pub failed: Vec<String>,
+    /// How many messages went out.
+    pub messages: usize,
+}
+
+impl Watch {
+    /// Puts the function together.
+    pub fn new(
+        config: WatchConfig,
+        sdk: SdkConfig,
+        kms: aws_sdk_kms::Client,
+        sns: aws_sdk_sns::Client,
+        counts: Counts,
+    ) -> Self {
+        let publisher = Publisher::new(sns, config.alerts_topic.clone(), config.findings_topic.clone());
+        let logs = aws_sdk_cloudwatchlogs::Client::new(&sdk);
+        Self { config, sdk, kms, logs, publisher, counts }
+    }
+
+    /// Handles one tick of the schedule.
+    ///
+    /// # Errors
+    /// The tick can't be understood, KMS lists no keys, or something couldn't be published; Lambda then repeats it.
+    pub async fn handle(&self, invocation: LambdaEvent<Box<RawValue>>) -> Result<Outcome, Diagnostic> {
+        let left = invocation.context.deadline().duration_since(SystemTime::now());
+        // A deadline that had passed before the function was asked is none: a runtime other than Lambda's.
+        let until = Instant::now() + left.unwrap_or(WITHOUT_DEADLINE);
+        let place = Place::of_function(&invocation.context.invoked_function_arn)?;
+        let done = self.answer(invocation.payload.get(), &place, OffsetDateTime::now_utc(), until).await;
+        Ok(done.inspect_err(|cause| error!(cause = %cause, outcome = "failed", "watch"))?)
+    }
+
+    /// Handles one tick, with the clock and the end of the invocation's time as arguments.
+    ///
+    /// # Errors
+    /// As [`Self::handle`].
+    pub async fn answer(
+        &self,
+        payload: &str,
+        place: &Place,
+        now: OffsetDateTime,
+        until: Instant,
+    ) -> Result<Outcome, Error> {
+        let (look, time) = tick(payload)?;
+        let (outcome, run) = match look {
+            Look::Sweep => self.sweep(place, time, now, until).await?,
+            Look::Coverage => self.coverage(place, time, now, until).await?,
+        };
+        self.counts.run(&run);
+        info!(
+            look = outcome.look,
+            time = run.time,
+            keys = outcome.keys,
+            at_risk = outcome.at_risk,
+            not_looked_at = outcome.not_looked_at,
+            failed = run.failed.join(", "),
+            messages = outcome.messages,
+            outcome = outcome.outcome,
+            "watch"
+        );
+        Ok(outcome)
+    }
+
+    /// Every key in danger: one digest for people, a finding a key for machines, and reminders on their days.
+    async fn sweep(
+        &self,
+        place: &Place,
+        time: OffsetDateTime,
+        now: OffsetDateTime,
+        until: Instant,
+    ) -> Result<(Outcome, Run), Error> {
+        // Half of the time is for looking, half for publishing.
+        let looked = Instant::now() + until.saturating_duration_since(Instant::now()) / 2;
+        let (swept, checks) = tokio::join!(sweep(&self.kms, time, looked), self.checks(&place.region));
+        let swept = swept.map_err(|why| Error::Sweep(why_unknown(&why)))?;
+        let findings = swept.at_risk.iter().map(|key| {
+            let mut finding = key.finding(time);
+            finding.assessment = assess(&finding, &self.config.rules);
+            finding
+        });
+        let findings: Vec<_> = findings.collect();
+        let contents = Contents {
+            sweep: &swept,
+            worst: findings.iter().map(|finding| finding.assessment.severity).max(),
+            checks: &checks,
+            account: &place.account,
+            region: &place.region,
+            time,
+        };
+        let digest = Digest::of(&contents, now);
+        let mut results = Vec::new();
+        // People first, should time run out.
+        if let Some(digest) = &digest {
+            results.push(self.publisher.tell_people(digest, budget(until)).await);
+        }
+        let first_deadline = findings.iter().filter_map(Finding::days_left).min();
+        let (wanted, held_back) = self.wanted(findings);
+        results.extend(self.publish(&wanted, now, until, |finding| self.reminds(finding)).await);
+        let failed = failing(&checks, &[]);
+        let values = [
+            Some((KEYS_IN_DANGER, swept.at_risk.len() as f64)),
+            Some((KEYS_NOT_LOOKED_AT, swept.not_looked_at() as f64)),
+            first_deadline.map(|days| (DAYS_LEFT, days as f64)),
+            Some((CHECKS_FAILED, failed.len() as f64)),
+        ];
+        let run = run("sweep", time, failed, held_back, values.into_iter().flatten().collect());
+        let outcome = Outcome {
+            outcome: "done",
+            look: "sweep",
+            keys: Some(swept.listed),
+            at_risk: Some(swept.at_risk.len()),
+            not_looked_at: Some(swept.not_looked_at()),
+            failed: run.failed.clone(),
+            messages: all_taken(results)?,
+        };
+        Ok((outcome, run))
+    }
+
+    /// What broke since the last coverage run, and what was mended.
+    async fn coverage(
+        &self,
+        place: &Place,
+        time: OffsetDateTime,
+        now: OffsetDateTime,
+        until: Instant,
+    ) -> Result<(Outcome, Run), Error> {
+        let (checks, before) = tokio::join!(self.checks(&place.region), self.failed_before(time));
+        let before = before.unwrap_or_else(|why| {
+            // Better said twice than not at all.
+            warn!(why, "what the last run left can't be read: every check that fails is told again");
+            None
+        });
+        let changed = changes(&checks, before.as_deref().unwrap_or_default());
+        let findings = changed.into_iter().map(|(check, over)| {
+            let mut finding = coverage::finding(check, &place.account, &place.region, time, over);
+            finding.assessment = assess(&finding, &self.config.rules);
+            finding
+        });
+        let (wanted, held_back) = self.wanted(findings.collect());
+        let messages = all_taken(self.publish(&wanted, now, until, |_| true).await)?;
+        let failed = failing(&checks, before.as_deref().unwrap_or_default());
+        let values = vec![(CHECKS_FAILED, failed.len() as f64)];
+        let run = run("coverage", time, failed, held_back, values);
+        let failed = run.failed.clone();
+        Ok((
+            Outcome {
+                outcome: "done",
+                look: "coverage",
+                keys: None,
+                at_risk: None,
+                not_looked_at: None,
+                failed,
+                messages,
+            },
+            run,
+        ))
+    }
+
+    /// Those that are at least as bad as is published, and how many aren't.
+    fn wanted(&self, findings: Vec<Finding>) -> (Vec<Finding>, u64) {
+        let all = findings.len();
+        let minimum = self.config.rules.minimum_severity;
+        let wanted: Vec<_> = findings.into_iter().filter(|f| f.assessment.severity >= minimum).collect();
+        let held_back = all - wanted.len();
+        (wanted, held_back as u64)
+    }
+
+    /// Whether people hear of this key today: as many days are left as one of `REMINDER_DAYS`.
+    fn reminds(&self, finding: &Finding) -> bool {
+        finding.days_left().is_some_and(|left| self.config.reminder_days.iter().any(|days| i64::from(*days) == left))
+    }
+
+    /// Publishes at SNS's pace, to both topics what is for people too. All are tried, whatever becomes of one.
+    async fn publish(
+        &self,
+        findings: &[Finding],
+        now: OffsetDateTime,
+        until: Instant,
+        for_people: impl Fn(&Finding) -> bool,
+    ) -> Vec<Result<(), Error>> {
+        let for_people = &for_people;
+        let publish = |finding| async move {
+            let alert = Alert::of(finding, now);
+            let budget = budget(until);
+            if for_people(finding) {
+                self.publisher.publish(&alert, budget).await
+            } else {
+                self.publisher.tell_machines(&alert, budget).await
+            }
+        };
+        paced(findings.iter(), MESSAGES_A_SECOND).map(publish).buffer_unordered(MESSAGES_IN_FLIGHT).collect().await
+    }
+
+    /// The checks of the guard itself, but whether its alarms are quiet: those that go off have told so themselves, and
+    /// the one about this function is wrong by now.
+    async fn checks(&self, region: &Region) -> Vec<Check> {
+        let (_, mut checks) = coverage::look_in(&self.sdk, region, &self.config.stack_name).await;
+        checks.retain(|check| check.about.id != "alarms-quiet");
+        checks
+    }
+
+    /// What failed at the last coverage run before this time; None if there was none in the hours that count.
+    async fn failed_before(&self, time: OffsetDateTime) -> Result<Option<Vec<String>>, String> {
+        let since = (time - LOOK_BACK).unix_timestamp() * 1_000;
+        let request = self.logs.filter_log_events().log_group_name(&self.config.log_group).start_time(since);
+        let request = request.filter_pattern(format!("{{ $.{HEARTBEAT} = 1 && $.Look = \"coverage\" }}"));
+        let (mut pages, mut left) = (request.into_paginator().send(), Vec::new());
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| inert(&DisplayErrorContext(error).to_string(), 400))?;
+            left.extend(page.events().iter().filter_map(|line| left_by_coverage(line.message()?)));
+        }
+        let last = left.into_iter().filter(|(at, _)| *at < time).max_by_key(|(at, _)| *at);
+        Ok(last.map(|(_, failed)| failed))
+    }
+}
+
+/// What a line of the log says that a coverage run left: the schedule's time and the checks that failed.
+fn left_by_coverage(line: &str) -> Option<(OffsetDateTime, Vec<String>)> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Left {
+        look: String,
+        scheduled_time: String,
+        failed: Vec<String>,
+    }
+    let left: Left = serde_json::from_str(line).ok()?;
+    let at = OffsetDateTime::parse(&left.scheduled_time, &Rfc3339).ok()?;
+    (left.look == "coverage").then_some((at, left.failed))
+}
+
+/// The checks to tell of: those that fail and didn't before (`false`), and those that failed before and no longer do
+/// (`true`). What couldn't be looked at is neither.
+fn changes<'a>(checks: &'a [Check], before: &[String]) -> Vec<(&'a Check, bool)> {
+    let told = checks.iter().filter_map(|check| {
+        let failed_before = before.iter().any(|id| id == check.about.id);
+        match (&check.verdict, failed_before) {
+            (Verdict::Fail(_), false) => Some((check, false)),
+            (Verdict::Pass(_) | Verdict::Warn(_), true) => Some((check, true)),
+            _ => None,
+        }
+    });
+    told.collect()
+}
+
+/// What the next run has to know as failing: what fails, and what failed before and isn't known to be mended.
+fn failing(checks: &[Check], before: &[String]) -> Vec<String> {
+    let fails = |check: &&Check| matches!(check.verdict, Verdict::Fail(_));
+    let mended = |id: &str| {
+        let looked_at = |check: &Check| check.about.id == id && !matches!(check.verdict, Verdict::Unknown(_));
+        checks.iter().any(looked_at)
+    };
+    let mut failing: Vec<_> = checks.iter().filter(fails).map(|check| check.about.id.to_owned()).collect();
+    failing.extend(before.iter().filter(|id| !mended(id)).cloned());
+    failing
+}
+
+/// Reads what the schedule sends.
+fn tick(payload: &str) -> Result<(Look, OffsetDateTime), Error> {
+    let tick: Tick = serde_json::from_str(payload).map_err(|error| Error::Input {
+        problem: format!("is {}, which can't be read ({})", inert(payload, 200), inert(&error.to_string(), 200)),
+    })?;
+    let time = OffsetDateTime::parse(&tick.time, &Rfc3339)
+        .map_err(|_| Error::Input { problem: format!("has the time \"{}\"", inert(&tick.time, 100)) })?;
+    Ok((tick.look, time))
+}
+
+fn run(
+    look: &'static str,
+    time: OffsetDateTime,
+    failed: Vec<String>,
+    held_back: u64,
+    values: Vec<(&'static str, f64)>,
+) -> Run {
+    let time = time.format(&Rfc3339).unwrap_or_else(|_| time.to_string());
+    Run { look, time, failed, held_back, values }
+}
+
+fn budget(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now()).saturating_sub(REPORT_RESERVE).min(ONE_MESSAGE)
+}
+
+/// How many there were, if all were taken.
+fn all_taken(results: Vec<Result<(), Error>>) -> Result<usize, Error> {
+    let all = results.len();
+    let mut failures = results.into_iter().filter_map(Result::err);
+    match failures.next() {
+        None => Ok(all),
+        Some(cause) => Err(Error::Unpublished { failed: 1 + failures.count(), all, cause: Box::new(cause) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    fn check(index: usize, verdict: fn(String) -> Verdict) -> Check {
+        Check { about: coverage::CHECKS[index], verdict: verdict("It was looked at.".into()), fix: Vec::new() }
+    }
+
+    fn id(index: usize) -> String {
+        coverage::CHECKS[index].id.to_owned()
+    }
+
+    #[test]
+    fn what_breaks_is_told_once_and_so_is_its_end() {
+        let told = |checks: &[Check], before: &[String]| {
+            changes(checks, before).into_iter().map(|(check, over)| (check.about.id, over)).collect::<Vec<_>>()
+        };
+        let (broken, well) = ([check(1, Verdict::Fail)], [check(1, Verdict::Pass)]);
+        let name = coverage::CHECKS[1].id;
+        assert_eq!(told(&broken, &[]), [(name, false)]);
+        assert_eq!(told(&broken, &[id(1)]), []);
+        assert_eq!(told(&well, &[id(1)]), [(name, true)]);
+        assert_eq!(told(&[check(1, Verdict::Warn)], &[id(1)]), [(name, true)]);
+        assert_eq!(told(&well, &[]), []);
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_neither_broken_nor_mended() {
+        let unknown = [check(1, Verdict::Unknown), check(2, Verdict::Fail)];
+        assert_eq!(changes(&unknown, &[id(1), id(2)]), []);
+        assert_eq!(failing(&unknown, &[id(1), id(3)]), [id(2), id(1), id(3)]);
+        assert_eq!(failing(&[check(1, Verdict::Pass), check(3, Verdict::Warn)], &[id(1), id(3)]), Vec::<String>::new());
+        assert_eq!(failing(&unknown, &[]), [id(2)]);
+    }
+
+    #[test]
+    fn line_that_a_coverage_run_left_is_found_among_others() {
+        let line = r#"{"_aws":{},"Function":"w","Look":"coverage","ScheduledTime":"2026-11-22T06:00:00Z","Failed":["trail-logging"],"Heartbeat":1}"#;
+        assert_eq!(left_by_coverage(line), Some((datetime!(2026-11-22 06:00 UTC), vec!["trail-logging".to_owned()])));
+        for other in [
+            "",
+            "START RequestId: 1",
+            r#"{"level":"INFO","look":"coverage"}"#,
+            &line.replace("coverage", "sweep"),
+            &line.replace("06:00:00Z", "soon"),
+        ] {
+            assert_eq!(left_by_coverage(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn only_the_schedules_own_input_is_taken() {
+        let (look, time) = tick(r#"{"look": "sweep", "time": "2026-11-22T06:00:00Z"}"#).unwrap();
+        assert_eq!((look, time), (Look::Sweep, datetime!(2026-11-22 06:00 UTC)));
+        for (wrong, says) in [
+            ("", "can't be read"),
+            (r#"{"look": "everything", "time": "2026-11-22T06:00:00Z"}"#, "expected `sweep` or `coverage`"),
+            (r#"{"look": "sweep"}"#, "missing field `time`"),
+            (r#"{"look": "sweep", "time": "<aws.scheduler.scheduled-time>"}"#, "scheduler.scheduled-time"),
+            (r#"{"source": "aws.kms", "detail": {}}"#, "missing field `look`"),
+        ] {
+            let error = tick(wrong).unwrap_err().to_string();
+            assert!(error.contains(says) && error.contains(r#"it takes {"look": "sweep" or "coverage""#), "{error}");
+        }
+    }
+
+    #[test]
+    fn place_is_that_of_the_function() {
+        let place = Place::of_function("arn:aws:lambda:eu-west-1:111122223333:function:guard-watch").unwrap();
+        assert_eq!((place.account.as_str(), place.region.as_str()), ("111122223333", "eu-west-1"));
+        assert!(Place::of_function("guard-watch").is_err());
+    }
+}

@@ -1,0 +1,109 @@
+"""The watch function on the local AWS: its schedules fire, and what they find reaches the subscribers."""
+
+import json
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from .conftest import Guarded
+
+
+def at(**more: float) -> float:
+    return (datetime.now(timezone.utc).replace(microsecond=0) + timedelta(**more)).timestamp()
+
+
+class Watched:
+    """A guard with its schedules at hand."""
+
+    def __init__(self, guarded: Guarded) -> None:
+        self.aws, self.outputs = guarded.aws, guarded.outputs
+        stack = guarded.aws.client("cloudformation").list_stack_resources(StackName="kms-key-guard")
+        self.names = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in stack["StackResourceSummaries"]}
+        self.digests = guarded.inbox("AlertsTopicArn", event_name=["daily-digest"])
+        self.alerts = guarded.inbox("AlertsTopicArn", event_name=["key-at-risk", "guard-blind"])
+        self.findings = guarded.inbox("FindingsTopicArn", detection=["key-at-risk", "guard-blind"])
+
+    def sweep(self, time: float) -> None:
+        self.aws.fire_schedule(self.names["SweepSchedule"], time=time)
+
+    def coverage(self, time: float) -> None:
+        self.aws.fire_schedule(self.names["CoverageSchedule"], time=time)
+
+
+@pytest.fixture
+def watched(breakable: Guarded) -> Watched:
+    return Watched(breakable)
+
+
+def finding(message: Any) -> dict[str, Any]:
+    return json.loads(message.body)
+
+
+def test_the_daily_schedule_tells_every_key_in_danger(watched: Watched) -> None:
+    kms = watched.aws.client("kms")
+
+    def key(alias: str, **more: Any) -> str:
+        arn = kms.create_key(**more)["KeyMetadata"]["Arn"]
+        kms.create_alias(AliasName=f"alias/{alias}", TargetKeyId=arn)
+        return arn
+
+    key("well")
+    disabled, deleted, empty = key("off"), key("payments"), key("imported", Origin="EXTERNAL")
+    kms.disable_key(KeyId=disabled)
+    kms.schedule_key_deletion(KeyId=deleted, PendingWindowInDays=7)
+    # A day before it is over; KMS's own clock isn't moved, so the schedule's is.
+    time = at(days=6)
+    watched.sweep(time)
+    digest = watched.digests.next(timeout=60)
+    assert "3 KMS keys at risk, the first is destroyed in " in digest.subject
+    rows = digest.body[digest.body.index("KEYS AT RISK") :]
+    assert rows.index("alias/payments") < rows.index("alias/imported") < rows.index("alias/off")
+    assert "alias/well" not in digest.body
+    told = {f["resources"][0]["uid"]: f for f in (finding(watched.findings.next()) for _ in range(3))}
+    assert set(told) == {disabled, deleted, empty}
+    assert {f["finding_info"]["uid"] for f in told.values()} == set(told)
+    reminder = watched.alerts.next(lambda message: message.attributes.get("key_arn") == deleted)
+    assert reminder.attributes["severity"] == "Critical"
+    assert f"aws kms cancel-key-deletion --region eu-west-1 --key-id {deleted}" in reminder.body
+    # The same day again: nothing new to machines but the same uids.
+    watched.sweep(time)
+    again = [finding(watched.findings.next(timeout=60)) for _ in range(3)]
+    assert {f["metadata"]["uid"] for f in again} == {f["metadata"]["uid"] for f in told.values()}
+
+
+def test_a_trail_that_stops_is_told_once_and_so_is_its_start(watched: Watched) -> None:
+    trails = watched.aws.client("cloudtrail")
+    about_the_trail = lambda message: message.attributes.get("finding_uid", "").endswith("/guard/trail-logging")  # noqa: E731
+    watched.coverage(at(hours=0))
+    trails.stop_logging(Name="management")
+    watched.coverage(at(hours=1))
+    blind = watched.alerts.next(about_the_trail, timeout=60)
+    assert blind.attributes["activity"] == "Create"
+    assert "aws cloudtrail start-logging" in blind.body
+    assert finding(watched.findings.next(about_the_trail))["activity_name"] == "Create"
+    trails.start_logging(Name="management")
+    watched.coverage(at(hours=2))
+    mended = watched.findings.next(about_the_trail, timeout=60)
+    assert finding(mended)["activity_name"] == "Close"
+    assert watched.alerts.next(about_the_trail).attributes["severity"] == "Informational"
+
+
+def test_every_run_leaves_a_heartbeat_and_silence_sets_the_alarm_off(watched: Watched) -> None:
+    watched.coverage(at(hours=0))
+    metric = {"Namespace": "KmsKeyGuard", "MetricName": "Heartbeat"}
+    dimensions = [{"Name": "Function", "Value": watched.outputs["WatchFunctionName"]}]
+    cloudwatch = watched.aws.client("cloudwatch")
+    for _ in range(60):
+        beats = cloudwatch.get_metric_statistics(
+            **metric, Dimensions=dimensions, StartTime=at(hours=-1), EndTime=at(hours=1), Period=3600, Statistics=["Sum"]
+        )["Datapoints"]
+        if beats:
+            break
+        # What a function logs is there shortly after it answered.
+        watched.digests.all()
+        __import__("time").sleep(0.5)
+    assert sum(point["Sum"] for point in beats) >= 1
+    alarm = watched.names["WatchSilentAlarm"]
+    assert watched.aws.evaluate_alarms(time=at(minutes=30))[alarm] == "OK"
+    assert watched.aws.evaluate_alarms(time=at(hours=5))[alarm] == "ALARM"
