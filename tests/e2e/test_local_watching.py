@@ -252,4 +252,7 @@ def test_a_queue_has_metrics(account: Account) -> None:
     alarm(account, "filled", TreatMissingData="notBreaching", **queue)
     assert account.aws.evaluate_alarms(account.id, REGION) == {"filled": "OK"}
     sqs.send_message(QueueUrl=url, MessageBody="lost")
+    monitoring = account.client("cloudwatch")
+    monitoring.put_metric_data(Namespace="Guard", MetricData=[{"MetricName": "Own", "Value": 1}])
+    assert monitoring.describe_alarms()["MetricAlarms"][0]["StateValue"] == "OK"
     assert account.aws.evaluate_alarms(account.id, REGION) == {"filled": "ALARM"}
