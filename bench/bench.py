@@ -1,8 +1,11 @@
 """Builds and measures everything in one go: `make bench` (QUICK=1 for fewer rounds and a small archive).
 
-    function   cold start, warm event, peak memory and size of the release `alert`, beside a function on the same runtime
-               that only answers (bare/), and beside the job as people deploy it today (peers/handler.py, boto3)
-    core       record bytes to rendered alert, beside a plain parse of the same bytes (core/)
+    function   cold start (with and without TLS), warm event and peak memory of the release `alert`, beside a function on
+               the same runtime that only answers (bare/), and beside the job as people deploy it today
+               (peers/handler.py, boto3); instructions and allocations of an event (counts.py)
+    size       of the functions, for both processors, and what is in them
+    core       record bytes to rendered alert, beside a plain parse of the same bytes (core/) and beside Panther's rule on
+               its own library (peers/panther.py)
     replay     a made-up archive (archive.py) through `keyguard replay`, zcat, zcat and jq, and a Python/orjson loop
 
 The rounds are interleaved, so that whatever else the machine does hits all alike; the figures are medians with the
@@ -10,16 +13,17 @@ quartiles. A time is never asserted. It fails if a peer's count is another or it
 """
 
 import asyncio
-import io
+import hashlib
 import json
 import os
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import sys
 import time
-import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,18 +32,22 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 import archive  # noqa: E402
+import counts  # noqa: E402
+from counts import Wrong  # noqa: E402
 from local import rig  # noqa: E402
 
 WORK = ROOT / ".local" / "bench"
 VENV = WORK / "venv"
 ALERT = ROOT / "target" / "release" / "alert"
+ARM64 = "aarch64-unknown-linux-gnu"
+SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 KEYGUARD = ROOT / "target" / "release" / "keyguard"
 BARE = ROOT / "bench" / "bare"
 CORE = ROOT / "bench" / "core"
 EVENT = ROOT / "events" / "deletion-scheduled.json"
 
 QUICK = bool(os.environ.get("QUICK"))
-STARTS, WARM_EVENTS, REPLAYS, MEGABYTES = (4, 30, 1, 60) if QUICK else (25, 200, 5, 400)
+STARTS, WARM_EVENTS, WARM_ROUNDS, REPLAYS, MEGABYTES = (4, 30, 1, 1, 60) if QUICK else (25, 200, 5, 5, 400)
 SEED = 2026
 
 PINNED = {"jq --version": "jq-1.6", "zcat --version": "zcat (gzip) 1.12"}
@@ -49,16 +57,19 @@ JQ = f"""[.Records[] | select(.eventSource == "kms.amazonaws.com" and .errorCode
   and (.eventName | IN({", ".join(json.dumps(name) for name in archive.HITS)})))] | length"""
 
 
-class Wrong(Exception):
-    """The measurement would mean nothing; the message is for the person at the terminal."""
-
-
 def main() -> int:
     try:
         build()
         check_versions()
         function = asyncio.run(measure_function())
-        figures = {"function": function, "size": sizes(), "core": core(), "replay": replay()}
+        figures = {
+            "function": function,
+            "counts": counts.per_event(ALERT) if counts.has_valgrind() else "not measured: no valgrind",
+            "size": sizes(),
+            "crates": crates(),
+            "core": core(),
+            "replay": replay(),
+        }
     except Wrong as wrong:
         print(f"bench: {wrong}", file=sys.stderr)
         return 1
@@ -84,7 +95,8 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 
 def build() -> None:
     print("building the release binaries (the first time takes minutes)", flush=True)
-    run("cargo", "build", "--quiet", "--release", "--locked", "--bin", "alert")
+    for name, how in counts.binaries().items():
+        run("cargo", "build", "--quiet", "--release", "--locked", "--bin", name, *how)
     run("cargo", "build", "--quiet", "--release", "--locked", "--features", "cli", "--bin", "keyguard")
     run("cargo", "build", "--quiet", "--release", "--locked", "--target-dir", WORK / "bare", cwd=BARE)
     run("cargo", "build", "--quiet", "--release", "--locked", "--target-dir", ROOT / "target", cwd=CORE)
@@ -104,7 +116,7 @@ def check_versions() -> None:
             raise Wrong(f"{command} says {found!r}, the figures are against {wanted!r}: see PINNED in bench/bench.py")
     pinned = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / "bench" / "requirements.txt").read_text(), re.M))
     installed = json.loads(run(VENV / "bin" / "pip", "list", "--format", "json", "--disable-pip-version-check"))
-    versions = {package["name"].lower(): package["version"] for package in installed}
+    versions = {re.sub(r"[-_.]+", "-", package["name"]).lower(): package["version"] for package in installed}
     for name, wanted in pinned.items():
         if versions.get(name) != wanted:
             raise Wrong(f"{name} is {versions.get(name)}, pinned is {wanted}")
@@ -137,22 +149,24 @@ async def measure_function() -> dict[str, Any]:
     for turn in range(STARTS + 1):
         for name, program in functions.items():
             cold = await cold_start(program, event, messages[name])
+            if messages[name]:
+                with_tls = await cold_start(program, event, messages[name], tls=True)
+                cold |= {f"TLS {measure}": of for measure, of in with_tls.items()}
             if turn:  # the first one only fills the caches
                 samples[name].append(cold)
-    for name, program in functions.items():
-        print(f"{name}: {WARM_EVENTS} warm events", flush=True)
-        samples[name].append(await warm(program, event))
+    for _ in range(WARM_ROUNDS):
+        for name, program in functions.items():
+            samples[name].append(await warm(program, event) | await cold_work(program, event, tls=messages[name] > 0))
     measures = {key for sample in samples["alert"] for key in sample}
-    return {
-        name: {key: spread([sample[key] for sample in taken if key in sample]) for key in sorted(measures)}
-        for name, taken in samples.items()
-    }
+    taken = {name: {key: [one[key] for one in of if key in one] for key in measures} for name, of in samples.items()}
+    return {name: {key: spread(of[key]) for key in sorted(measures) if of[key]} for name, of in taken.items()}
 
 
-async def cold_start(program: Path, event: bytes, messages: int) -> dict[str, float]:
+async def cold_start(program: Path, event: bytes, messages: int, tls: bool = False) -> dict[str, float]:
     """Milliseconds from the start of the process until it asks for its first event, handles it, and all topics have it."""
     rig.BINARY = program
-    async with rig.rig({}, {}, timeout=30.0, AWS_DEFAULT_REGION=rig.REGION) as (function, sns, _):
+    trusted = {"SSL_CERT_FILE": str(certificates()), "AWS_CA_BUNDLE": str(certificates())} if tls else {}
+    async with rig.rig({}, {}, 30.0, tls, AWS_DEFAULT_REGION=rig.REGION, **trusted) as (function, sns, _):
         started = time.monotonic()
         await function.start()
         attempt = await function.invoke(event, "00000000-0000-4000-8000-000000000000")
@@ -166,6 +180,19 @@ async def cold_start(program: Path, event: bytes, messages: int) -> dict[str, fl
             "first event ms": attempt.seconds * 1e3,
             "cold ms": accepted * 1e3,
         }
+
+
+async def cold_work(program: Path, event: bytes, tls: bool) -> dict[str, float]:
+    """Milliseconds of processor time until it asks for its first event, and for that event."""
+    rig.BINARY = program
+    trusted = {"SSL_CERT_FILE": str(certificates()), "AWS_CA_BUNDLE": str(certificates())} if tls else {}
+    async with rig.rig({}, {}, 30.0, tls, AWS_DEFAULT_REGION=rig.REGION, **trusted) as (function, _, _):
+        await function.start()
+        await function.asked.wait()
+        ready = processor_time(function.process.pid)
+        said(await function.invoke(event, "00000000-0000-4000-8000-000000000000"), program)
+        first = processor_time(function.process.pid) - ready
+    return {"ready CPU ms": ready * 1e3, "first event CPU ms": first * 1e3}
 
 
 async def warm(program: Path, event: bytes) -> dict[str, float]:
@@ -197,26 +224,69 @@ def processor_time(process: int) -> float:
     return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
 
+def certificates() -> Path:
+    """What a function trusts: as much as on any system, and the rig's own authority."""
+    if not SYSTEM_CERTIFICATES.exists():
+        raise Wrong(f"{SYSTEM_CERTIFICATES} isn't there: apt-get install ca-certificates")
+    bundle = WORK / "certificates.pem"
+    if not bundle.exists():
+        bundle.write_bytes(SYSTEM_CERTIFICATES.read_bytes() + (rig.TLS / "authority.pem").read_bytes())
+    return bundle
+
+
+# ---- size --------------------------------------------------------------------------------------------------------
+
+
 def sizes() -> dict[str, Any]:
-    """MB of the stripped binary, and zipped as it is uploaded."""
-    built = {"x86_64": ALERT, "arm64": ROOT / "target" / "aarch64-unknown-linux-gnu" / "release" / "alert"}
-    if platform.machine() != "x86_64":
-        built = {"x86_64": ROOT / "target" / "x86_64-unknown-linux-gnu" / "release" / "alert", "arm64": ALERT}
+    """The functions for both processors: built here, or the reason why not."""
     found: dict[str, Any] = {}
-    for architecture, path in built.items():
-        if not path.exists():
-            found[architecture] = "not built on this machine"
-            continue
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
-            file.write(path, "bootstrap")
-        found[architecture] = {"stripped MB": path.stat().st_size / 1e6, "zipped MB": len(packed.getvalue()) / 1e6}
+    for name, how in counts.binaries().items():
+        found[name] = {platform.machine(): counts.size(ROOT / "target" / "release" / name)}
+        if platform.machine() == "x86_64":
+            found[name]["arm64"] = arm64(name, how)
     return found
+
+
+def arm64(name: str, how: list[str]) -> Any:
+    """As `sam build` makes it, with cargo-lambda and zig."""
+    lambda_ = ROOT / ".venv" / "bin" / "cargo-lambda"
+    library = subprocess.run(["rustc", "--print", "target-libdir", "--target", ARM64], stdout=subprocess.PIPE, text=True)
+    if not Path(library.stdout.strip()).exists():
+        return f"not built here: there is no Rust target {ARM64} (rustup target add {ARM64})"
+    if not lambda_.exists():
+        return "not built here: there is no cargo-lambda (make build installs it)"
+    print(f"building {name} for arm64", flush=True)
+    os.environ["PATH"] = f"{lambda_.parent}:{os.environ['PATH']}"
+    run(lambda_, "lambda", "build", "--quiet", "--release", "--locked", "--arm64", "--bin", name, *how, "--lambda-dir", WORK / "arm64")
+    return counts.size(WORK / "arm64" / name / "bootstrap")
+
+
+def crates() -> list[dict[str, Any]]:
+    """The ten crates with the most code in `alert`, by the symbols of the same build before it is stripped. Generic code
+    counts for the crate that wrote it."""
+    with_symbols, stripped = WORK / "alert-with-symbols", WORK / "alert-with-symbols-of"
+    digest = hashlib.sha256(ALERT.read_bytes()).hexdigest()
+    if not stripped.exists() or stripped.read_text() != digest:
+        print("building alert with symbols", flush=True)
+        cargo = ("--quiet", "--release", "--locked", "--bin", "alert")
+        run("cargo", "rustc", *cargo, "--", "-C", "strip=none")
+        shutil.copy(ALERT, with_symbols)
+        run("cargo", "build", *cargo)
+        stripped.write_text(hashlib.sha256(ALERT.read_bytes()).hexdigest())
+    found: Counter[str] = Counter()
+    for line in run("nm", "--print-size", "--demangle", with_symbols).splitlines():
+        match line.split(None, 3):
+            case [_, size, "t" | "T" | "w" | "W", name]:
+                crate = re.match(r"(?:<|&|\(|\[|\*const |\*mut |mut |dyn )*([a-z_][a-z0-9_]*)(?:\[\w+\])?::", name)
+                found[crate[1] if crate else "C, assembler and the rest"] += int(size, 16)
+    return [{"crate": crate, "KB": size / 1e3, "share": size / found.total()} for crate, size in found.most_common(10)]
 
 
 def core() -> dict[str, Any]:
     print("core: record bytes to rendered alert", flush=True)
-    return json.loads(run(ROOT / "target" / "release" / "core-bench"))
+    ours = json.loads(run(ROOT / "target" / "release" / "core-bench"))
+    panther = json.loads(run(VENV / "bin" / "python", ROOT / "bench" / "peers" / "panther.py", EVENT, "0.2"))
+    return ours | {"panther_alerts_per_second": panther["alerts_per_second"]}
 
 
 # ---- replay ------------------------------------------------------------------------------------------------------
@@ -313,6 +383,16 @@ def markdown(figures: dict[str, Any]) -> str:
          f"{median('alert', key) / median('bare', key):.1f} ×", f"{median('boto3', key) / median('alert', key):.1f} ×"]
         for key in ("cold ms", "ready ms", "first event ms", "warm ms", "warm CPU ms", "peak MiB")
     ]  # fmt: skip
+    rows[3:3] = [
+        [f"{key}, with TLS", value("alert", f"TLS {key}"), "", value("boto3", f"TLS {key}"), "",
+         f"{median('boto3', f'TLS {key}') / median('alert', f'TLS {key}'):.1f} ×"]
+        for key in ("cold ms", "ready ms", "first event ms")
+    ]  # fmt: skip
+    rows[6:6] = [
+        [f"{key}, with TLS", value("alert", key), f"{value('bare', key)} without", value("boto3", key), "",
+         f"{median('boto3', key) / median('alert', key):.1f} ×"]
+        for key in ("ready CPU ms", "first event CPU ms")
+    ]  # fmt: skip
     above = median("alert", "warm CPU ms") - median("bare", "warm CPU ms")
     replays = [
         [name, f"{of['median']:.2f} ({of['low']:.2f} to {of['high']:.2f})", f"{replayed['GB/s'][name]:.2f}",
@@ -320,9 +400,16 @@ def markdown(figures: dict[str, Any]) -> str:
         for name, of in replayed["seconds"].items()
     ]  # fmt: skip
     size = [
-        [architecture, *((f"{of['stripped MB']:.2f}", f"{of['zipped MB']:.2f}") if isinstance(of, dict) else (of, ""))]
-        for architecture, of in figures["size"].items()
-    ]
+        [name, architecture, *(f"{of[key] / 1e6:.2f}" for key in ("stripped bytes", "zipped bytes"))]
+        if isinstance(of, dict) else [name, architecture, of, ""]
+        for name, built in figures["size"].items() for architecture, of in built.items()
+    ]  # fmt: skip
+    largest = [[of["crate"], f"{of['KB']:.0f}", f"{of['share']:.1%}"] for of in figures["crates"]]
+    counted = figures["counts"]
+    if isinstance(counted, dict):
+        columns = ("start and first event", "warm event")
+        rows_counted = [[what, *(f"{of[column]:,}" for column in columns)] for what, of in counted.items()]
+        counted = "\n".join(grid(["", *columns], rows_counted))
     of = replayed["archive"]
     return "\n".join(
         [
@@ -333,22 +420,39 @@ def markdown(figures: dict[str, Any]) -> str:
             "",
             "## The function",
             "",
-            "Cold: from the start of the process until all topics have taken the alert, over loopback without TLS. The "
-            "bare function only answers; boto3 publishes once and asks KMS nothing, the guard publishes twice and asks "
-            "five things.",
+            "Cold: from the start of the process until all topics have taken the alert, over loopback; with TLS, "
+            "every connection's handshake on both sides and the reading of the system's certificates are in it. The bare "
+            "function only answers; boto3 publishes once and asks KMS nothing, the guard publishes twice and asks five "
+            "things.",
             "",
             *grid(["", "alert", "bare", "boto3", "alert / bare", "boto3 / alert"], rows),
             "",
             f"A warm event takes {above:.2f} ms of processor time more than in the bare function. The clock's figure "
             "holds the rig's own time too: one Python process answers all seven requests.",
             "",
-            *grid(["alert", "stripped MB", "zipped MB"], size),
+            f"By valgrind, where sha256 has no instructions of its own (a warm event is the mean of {len(counts.EVENTS)} "
+            "kinds):",
+            "",
+            counted,
+            "",
+            "## Size",
+            "",
+            *grid(["", "", "stripped MB", "zipped MB"], size),
+            "",
+            "The ten crates with the most code in `alert`, generic code with the crate that wrote it:",
+            "",
+            *grid(["crate", "KB", "of all code"], largest),
             "",
             "## The core",
             "",
-            f"Record bytes to rendered alert: {core_['alerts_per_second']:,.0f} a second, on one processor; a plain parse "
-            f"of the same bytes: {core_['parses_per_second']:,.0f} "
-            f"({core_['parses_per_second'] / core_['alerts_per_second']:.1f} ×).",
+            *grid(
+                ["on one processor", "a second", "plain parse is faster"],
+                [[what, f"{core_[key]:,.0f}", f"{core_['parses_per_second'] / core_[key]:.1f} ×"] for what, key in (
+                    ("plain parse of the record (serde_json)", "parses_per_second"),
+                    ("Panther's rule: condition, key, seven fields", "panther_alerts_per_second"),
+                    ("the guard: detection, severity, text and OCSF document", "alerts_per_second"),
+                )],
+            ),
             "",
             "## Replay",
             "",

@@ -557,6 +557,8 @@ class Function(Server):
         """Everything it told the runtime API."""
         self.failure_queue: list[bytes] = []
         """The events that failed every time."""
+        self.asked = asyncio.Event()
+        """Set when a function first asks for an event, which ends its start."""
         self._process: asyncio.subprocess.Process | None = None
         self._services = {"SNS": sns, "KMS": kms}
         self._timeout, self._environment, self._repeat_after = timeout, environment, repeat_after
@@ -683,6 +685,7 @@ class Function(Server):
     async def answer(self, request: Request, connection: Connection) -> None:
         """The runtime API. <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>"""
         if request.path == f"{RUNTIME_API}invocation/next":
+            self.asked.set()
             invocation = await self._waiting.get()
             invocation.taken.set_result(time.monotonic())
             headers = {

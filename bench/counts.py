@@ -1,0 +1,180 @@
+"""What can be counted and comes out the same every time: the size of the release binaries, and the instructions and
+allocations of the release `alert`, by valgrind, as it handles the same few events in the rig.
+
+    make counts             compare with baseline.json: a size or a count above it by more than its tolerance fails
+    make counts UPDATE=1    write baseline.json
+
+Another compiler makes other instructions: with another than the baseline's, only the sizes are compared. Without valgrind
+likewise; it is Debian's package of that name.
+"""
+
+import asyncio
+import io
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
+
+from local import rig  # noqa: E402
+
+BASELINE = ROOT / "bench" / "baseline.json"
+RELEASE = ROOT / "target" / "release"
+
+BINARIES = {"alert": [], "watch": ["--features", "watch"]}
+"""The functions, each with what cargo wants to build it; those whose source isn't there are left out."""
+
+EVENTS = ("deletion-scheduled", "deletion-cancelled", "key-disabled", "key-enabled", "key-deleted")
+"""Samples: what the instructions and allocations of a warm event are the mean of."""
+ROUNDS = 4
+
+TOLERANCE = {"stripped bytes": 0.03, "instructions": 0.05}
+"""How much above the baseline is still no news. A count varies by the addresses, times and hash seeds of a run, and by
+the processor, which decides how the C library copies."""
+
+
+class Wrong(Exception):
+    """Nothing can be counted; the message is for the person at the terminal."""
+
+
+def binaries() -> dict[str, list[str]]:
+    """The functions whose source is there."""
+    return {name: how for name, how in BINARIES.items() if (ROOT / "src" / "bin" / f"{name}.rs").exists()}
+
+
+def size(binary: Path) -> dict[str, int]:
+    """Bytes of a stripped binary, and zipped as it is uploaded."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+        file.write(binary, "bootstrap")
+    return {"stripped bytes": binary.stat().st_size, "zipped bytes": len(packed.getvalue())}
+
+
+def compiler() -> str:
+    return subprocess.run(["rustc", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
+def has_valgrind() -> bool:
+    return shutil.which("valgrind") is not None
+
+
+# ---- instructions and allocations --------------------------------------------------------------------------------
+
+
+def per_event(binary: Path) -> dict[str, dict[str, int]]:
+    """Instructions, and allocations with their bytes: of the start with the first event, and of a warm event."""
+
+    async def both(tool: str) -> tuple[list[int], list[int]]:
+        return await under(tool, binary, 0), await under(tool, binary, ROUNDS)
+
+    found: dict[str, dict[str, int]] = {}
+    for tool, names in (("callgrind", ["instructions"]), ("dhat", ["allocated bytes", "allocations"])):
+        started, handled = asyncio.run(both(tool))
+        for name, first, all_ in zip(names, started, handled, strict=True):
+            warm = (all_ - first) // (ROUNDS * len(EVENTS))
+            found[name] = {"start and first event": first, "warm event": warm}
+    return found
+
+
+async def under(tool: str, binary: Path, rounds: int) -> list[int]:
+    """What valgrind's tool counts from the start to the end of so many rounds after a first event."""
+    samples = [(ROOT / "events" / f"{name}.json").read_bytes() for name in EVENTS]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        program = Path(folder) / "alert"
+        program.write_text(f"#!/bin/sh\nexec valgrind --tool={tool} --{tool}-out-file={out} {binary}\n")
+        program.chmod(0o755)
+        rig.BINARY, rig.LONGEST_INIT = program, 60.0
+        # Everything takes some fifty times as long.
+        async with rig.rig({}, {}, timeout=60.0, ENRICH_TIMEOUT_MS="10000") as (function, _, _):
+            for event in [samples[0], *samples * rounds]:
+                attempt = await function.invoke(event, "00000000-0000-4000-8000-000000000000")
+                if attempt.ended != "answered":
+                    raise Wrong(f"under {tool} the function {attempt.ended}: {attempt.said}")
+            os.kill(function.process.pid, signal.SIGTERM)
+            if await function.exit_status(60) is None:
+                raise Wrong(f"{tool} doesn't end")
+            said = "\n".join(line for _, line in function.log)
+        if tool == "callgrind":
+            return [int(re.findall(r"^summary: (\d+)", out.read_text(), re.M)[0])]
+        total = re.findall(r"Total: +([\d,]+) bytes in ([\d,]+) blocks", said)
+        return [int(number.replace(",", "")) for number in total[0]]
+
+
+# ---- the check ---------------------------------------------------------------------------------------------------
+
+
+def count() -> dict[str, Any]:
+    """What the baseline holds, as it is now."""
+    found: dict[str, Any] = {"rustc": compiler(), "architecture": platform.machine(), "binaries": {}}
+    for name, how in binaries().items():
+        build = ["cargo", "build", "--quiet", "--release", "--locked", "--bin", name, *how]
+        if subprocess.run(build, cwd=ROOT).returncode:
+            raise Wrong(f"{' '.join(build)} failed")
+        found["binaries"][name] = {"stripped bytes": (RELEASE / name).stat().st_size}
+    if has_valgrind():
+        found["instructions"] = per_event(RELEASE / "alert")["instructions"]
+    return found
+
+
+def compare(baseline: dict[str, Any], found: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """What is too much, and what else there is to say."""
+    too_much, said = [], []
+
+    def one(what: str, before: int, now: int, tolerance: float) -> None:
+        change = now / before - 1
+        line = f"{what}: {now:,}, {change:+.1%} of {before:,} (tolerance {tolerance:.0%})"
+        (too_much if change > tolerance else said).append(line)
+
+    if found["architecture"] != baseline["architecture"]:
+        return [], [f"NOT COMPARED: the baseline is of {baseline['architecture']}, this is {found['architecture']}"]
+    for name, of in found["binaries"].items():
+        before = baseline["binaries"].get(name)
+        if before is None:
+            too_much.append(f"{name} has no baseline: make counts UPDATE=1")
+        else:
+            one(f"{name}, stripped bytes", before["stripped bytes"], of["stripped bytes"], TOLERANCE["stripped bytes"])
+    if "instructions" not in found:
+        said.append("INSTRUCTIONS NOT COMPARED: there is no valgrind (apt-get install valgrind)")
+    elif found["rustc"] != baseline["rustc"]:
+        said.append(f"INSTRUCTIONS NOT COMPARED: the baseline is of {baseline['rustc']}, this is {found['rustc']}")
+    else:
+        for what, now in found["instructions"].items():
+            one(f"instructions, {what}", baseline["instructions"][what], now, TOLERANCE["instructions"])
+    return too_much, said
+
+
+def main() -> int:
+    try:
+        found = count()
+    except Wrong as wrong:
+        print(f"counts: {wrong}", file=sys.stderr)
+        return 1
+    if os.environ.get("UPDATE"):
+        if "instructions" not in found:
+            print("counts: a baseline needs valgrind (apt-get install valgrind)", file=sys.stderr)
+            return 1
+        BASELINE.write_text(json.dumps(found, indent=2) + "\n")
+        print(f"wrote {BASELINE.relative_to(ROOT)}")
+        return 0
+    too_much, said = compare(json.loads(BASELINE.read_text()), found)
+    print("\n".join(said))
+    for line in too_much:
+        print(f"TOO MUCH: {line}", file=sys.stderr)
+    if too_much:
+        print("If it is worth it, say why in the commit and write a new baseline: make counts UPDATE=1", file=sys.stderr)
+    return 1 if too_much else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
