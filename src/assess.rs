@@ -2,7 +2,7 @@
 
 use time::{Duration, OffsetDateTime};
 
-use crate::actor::{Mfa, Who};
+use crate::actor::{Mfa, Tool, Who};
 use crate::config::Rules;
 use crate::detect::{Kind, SHORTEST_WAITING_PERIOD_DAYS};
 use crate::escape::name;
@@ -20,7 +20,7 @@ pub struct Rule {
 }
 
 /// The rules, in the order in which an alert gives its reasons.
-pub static RULES: [Rule; 12] = [
+pub static RULES: [Rule; 13] = [
     Rule { levels: 1, when: "the key was used in the 7 days before", applies: used_recently },
     Rule { levels: 1, when: "somebody holds grants on the key", applies: grants_held },
     Rule { levels: 1, when: "deletion was scheduled with the shortest waiting period, 7 days", applies: shortest_wait },
@@ -45,6 +45,11 @@ pub static RULES: [Rule; 12] = [
     },
     Rule { levels: -1, when: "the key was never used since it was created", applies: never_used },
     Rule { levels: -1, when: "an expected principal did it", applies: expected_principal },
+    Rule {
+        levels: -2,
+        when: "CloudFormation changed a part of the guard, as it does when a stack is updated or deleted",
+        applies: by_cloudformation,
+    },
 ];
 
 /// What counts as recent use.
@@ -157,6 +162,12 @@ fn expected_principal(finding: &Finding, rules: &Rules) -> Option<String> {
     let role = finding.actor.role_arn.as_deref()?;
     let expected = rules.expected_principals.iter().any(|expected| expected == role);
     expected.then(|| format!("{} is an expected principal", name(role, 256)))
+}
+
+/// Told by what AWS itself fills in; a user agent that says so isn't enough.
+fn by_cloudformation(finding: &Finding, _: &Rules) -> Option<String> {
+    let updated = finding.detection.kind == Kind::GuardTampered && finding.actor.tool == Tool::CloudFormation;
+    updated.then(|| "CloudFormation did it, as it does when a stack is updated or deleted".into())
 }
 
 #[cfg(test)]
@@ -284,5 +295,23 @@ mod tests {
         gone.facts.grants = Fact::Known(Grants { count: 1, ..Grants::default() });
         assert_eq!(severity(&gone), Severity::Critical);
         assert_eq!(assess(&gone, &Rules::default()).reasons.len(), 2);
+    }
+
+    #[test]
+    fn cloudformation_lowers_what_was_done_to_the_guard_by_two_and_only_where_aws_says_so() {
+        let tampered = |invoked_by: Value, agent: &str| {
+            let event = json!({
+                "source": "aws.events", "detail-type": "AWS API Call via CloudTrail",
+                "detail": {
+                    "eventSource": "events.amazonaws.com", "eventName": "DisableRule", "userAgent": agent,
+                    "userIdentity": {"type": "AssumedRole", "invokedBy": invoked_by}, "requestParameters": {"name": "r"},
+                },
+            });
+            severity(&detect(&Event::from_value(event), OptIns::default(), TIME).unwrap())
+        };
+        assert_eq!(tampered("cloudformation.amazonaws.com".into(), "x"), Severity::Medium);
+        assert_eq!(tampered(Value::Null, "cloudformation.amazonaws.com"), Severity::Critical);
+        let key = finding("DisableKey", json!({"sourceIPAddress": "cloudformation.amazonaws.com"}));
+        assert_eq!(severity(&key), Severity::Medium);
     }
 }

@@ -3,15 +3,17 @@
 //! The decision rests on the signal alone. What KMS says about the key afterwards changes the severity and the context,
 //! never whether there is a finding.
 
+use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::actor::Actor;
 use crate::escape::inert;
-use crate::event::{Event, KMS_EVENT_SOURCE, Native, Record, Signal};
-use crate::finding::{Activity, Assessment, Deadline, Finding, Origin, Severity, Source, Subject};
+use crate::event::{Event, GUARD_EVENT_SOURCE, KMS_EVENT_SOURCE, Native, Record, Signal};
+use crate::finding::{Activity, Assessment, Deadline, Finding, Origin, Severity, Source, Step, Subject};
 use crate::key::{KeyArn, KeyFacts, Region, Why, is_account_id};
 use crate::policy::{self, Lockout};
+use crate::tamper;
 
 /// What a detection is for in code; each has one [`Detection`] in the [`CATALOGUE`].
 #[allow(missing_docs, reason = "the catalogue says what each means")]
@@ -437,6 +439,23 @@ pub fn detect(event: &Event, opt_ins: OptIns, now: OffsetDateTime) -> Option<Fin
         Signal::ApiCall(record) if record.failed => failed_call(record, event, opt_ins, &mut case)?,
         Signal::ServiceEvent(record) if record.failed => return None,
         Signal::ApiCall(record) | Signal::ServiceEvent(record) => done(record, event, &mut case)?,
+        Signal::OtherService(record) if record.failed => return None,
+        Signal::OtherService(record) => {
+            let done = tamper::judge(record, event.raw.get("requestParameters").unwrap_or(&Value::Null))?;
+            case.particulars = done.particulars;
+            case.happened = Some(done.happened);
+            case.subject = Some(Subject::Guard { kind: done.kind, part: done.part });
+            case.remedy = done.remedy;
+            Kind::GuardTampered
+        }
+        Signal::Test { id } => {
+            let part = id.map_or("test".to_owned(), |id| id.to_string());
+            case.subject = Some(Subject::Guard { kind: "KMS Key Guard test", part });
+            if id.is_none() {
+                case.particulars.push("Its test id isn't a UUID, so nothing that waits for it can know it.".into());
+            }
+            Kind::GuardTest
+        }
         Signal::Native { kind: Native::KeyDeletion, .. } => Kind::KeyDeleted,
         Signal::Native { kind: Native::MaterialExpiration, .. } => Kind::KeyMaterialExpired,
         Signal::Unreadable(why) => {
@@ -455,6 +474,10 @@ struct Case {
     particulars: Vec<String>,
     /// What happened, where the catalogue's words don't fit.
     happened: Option<String>,
+    /// What it is about, if that is no key or key store.
+    subject: Option<Subject>,
+    /// The way back, where the detection and the key don't tell it.
+    remedy: Vec<Step>,
 }
 
 /// What a record means if what it tells of was done. Which of CloudTrail's event types it is doesn't matter: no API call
@@ -566,7 +589,7 @@ fn is_pending_deletion(message: &str) -> bool {
 fn finding(kind: Kind, event: &Event, case: Case, now: OffsetDateTime) -> Finding {
     let detection = kind.detection();
     let record = event.record();
-    let subject = subject(kind, event);
+    let subject = case.subject.unwrap_or_else(|| subject(kind, event));
     let time = record.and_then(|r| r.event_time).or(event.envelope.time).unwrap_or(now);
     Finding {
         detection,
@@ -582,7 +605,7 @@ fn finding(kind: Kind, event: &Event, case: Case, now: OffsetDateTime) -> Findin
         subject,
         over: false,
         particulars: case.particulars,
-        remedy: Vec::new(),
+        remedy: case.remedy,
         facts: KeyFacts::unknown(Why::NotAsked),
         assessment: Assessment { severity: detection.severity, reasons: Vec::new() },
         raw: event.raw.clone(),
@@ -689,6 +712,12 @@ fn origin(detection: &Detection, event: &Event, subject: &Subject) -> Origin {
     let record = event.record();
     let envelope = &event.envelope;
     let event_id = record.and_then(|r| r.event_id.clone());
+    let in_cloudtrail = event_id.is_some();
+    let test_id = match &event.signal {
+        Signal::Test { id } => id.map(|id| id.to_string()),
+        _ => None,
+    };
+    let source = if detection.kind == Kind::GuardTest { GUARD_EVENT_SOURCE } else { KMS_EVENT_SOURCE };
     let region = region(event);
     Origin {
         uid: uid(detection, event, subject),
@@ -696,9 +725,9 @@ fn origin(detection: &Detection, event: &Event, subject: &Subject) -> Origin {
             .map(|r| r.event_name.clone())
             .or_else(|| envelope.detail_type.clone())
             .unwrap_or_else(|| "unknown".into()),
-        event_source: record.map_or_else(|| KMS_EVENT_SOURCE.to_owned(), |r| r.event_source.clone()),
-        in_cloudtrail: event_id.is_some(),
-        event_id: event_id.or_else(|| envelope.id.clone()),
+        event_source: record.map_or_else(|| source.to_owned(), |r| r.event_source.clone()),
+        in_cloudtrail,
+        event_id: event_id.or(test_id).or_else(|| envelope.id.clone()),
         shared_event_id: record.and_then(|r| r.shared_event_id.clone()),
         request_id: record.and_then(|r| r.request_id.clone()),
         error: record.filter(|r| r.failed).map(Record::error),
@@ -721,6 +750,9 @@ fn uid(detection: &Detection, event: &Event, subject: &Subject) -> Uuid {
     let named = |what: &str, name: &str| named(detection, what, name);
     if let (Kind::KeyDeleted, Subject::Key(arn)) = (detection.kind, subject) {
         return named("key", &arn.to_string());
+    }
+    if let Signal::Test { id: Some(id) } = &event.signal {
+        return named("test", &id.to_string());
     }
     match event.record().and_then(|r| r.event_id.as_deref()).or(event.envelope.id.as_deref()) {
         Some(id) => named("event", id),

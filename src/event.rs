@@ -7,6 +7,9 @@
 use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 use time::{Date, Month, OffsetDateTime, Time, UtcOffset};
+use uuid::Uuid;
+
+use crate::tamper;
 
 /// The source of every event this guard listens to, in the record's own words.
 pub const KMS_EVENT_SOURCE: &str = "kms.amazonaws.com";
@@ -18,6 +21,11 @@ pub const SERVICE_EVENT: &str = "AWS Service Event via CloudTrail";
 pub const KEY_DELETION: &str = "KMS CMK Deletion";
 /// The detail-type of KMS's own notice that imported key material expired.
 pub const MATERIAL_EXPIRATION: &str = "KMS Imported Key Material Expiration";
+
+/// The source of what the guard says of itself.
+pub const GUARD_EVENT_SOURCE: &str = "kms-key-guard";
+/// The detail-type of a test that was sent on purpose.
+pub const TEST: &str = "KMS Key Guard Test";
 
 /// One event with the envelope around it and the text it came as.
 #[derive(Debug, Clone)]
@@ -62,6 +70,13 @@ pub enum Signal {
         kind: Native,
         /// `detail.key-id`, as it came.
         key_id: Option<String>,
+    },
+    /// Somebody called an API of another service, which can switch a part of the guard or a trail off.
+    OtherService(Box<Record>),
+    /// Somebody asked for a test alert.
+    Test {
+        /// `detail.test-id`; None if that is no UUID.
+        id: Option<Uuid>,
     },
     /// It came from KMS and can't be understood; the reason.
     Unreadable(String),
@@ -243,6 +258,10 @@ impl Event {
             text(detail, "eventSource").as_deref() == Some(KMS_EVENT_SOURCE) && text(detail, "eventName").is_some()
         };
         let is_stored_record = || envelope.source.is_none() && value.get("detail").is_some_and(is_record);
+        if let Some(signal) = about_the_guard(&value, &envelope) {
+            let raw = value.get_mut("detail").map_or(Value::Null, Value::take);
+            return Self { envelope, signal, raw };
+        }
         if envelope.source.as_deref() != Some("aws.kms") && !is_stored_record() {
             let source = envelope.source.as_deref().map_or("no source".into(), |s| format!("the source {s:?}"));
             let signal = Signal::Foreign(format!("not an event of KMS: it has {source}"));
@@ -262,7 +281,7 @@ impl Event {
     /// The CloudTrail record, if there is one.
     pub fn record(&self) -> Option<&Record> {
         match &self.signal {
-            Signal::ApiCall(record) | Signal::ServiceEvent(record) => Some(record),
+            Signal::ApiCall(record) | Signal::ServiceEvent(record) | Signal::OtherService(record) => Some(record),
             _ => None,
         }
     }
@@ -305,6 +324,18 @@ fn native(kind: Native, detail: Option<&Value>, envelope: &Envelope) -> Signal {
         return Signal::Unreadable("it names no key: its detail isn't an object, and its resources are empty".into());
     }
     Signal::Native { kind, key_id: detail.and_then(|d| text(d, "key-id")) }
+}
+
+/// A test, or a call of another service that can switch the guard off; only AWS can send with a source of AWS.
+fn about_the_guard(event: &Value, envelope: &Envelope) -> Option<Signal> {
+    let (source, detail_type) = (envelope.source.as_deref()?, envelope.detail_type.as_deref()?);
+    let detail = event.get("detail")?;
+    if (source, detail_type) == (GUARD_EVENT_SOURCE, TEST) {
+        return Some(Signal::Test { id: text(detail, "test-id").and_then(|id| id.parse().ok()) });
+    }
+    let (event_source, event_name) = (text(detail, "eventSource")?, text(detail, "eventName")?);
+    let is_call = source.starts_with("aws.") && detail_type == API_CALL && tamper::is_watched(&event_source);
+    is_call.then(|| Signal::OtherService(Box::new(record(detail, event_name, event_source))))
 }
 
 fn cloudtrail(detail: &Value, envelope: &Envelope) -> Signal {
@@ -469,7 +500,7 @@ pub(crate) fn text(value: &Value, field: &str) -> Option<String> {
     value.get(field)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-fn number(value: &Value, field: &str) -> Option<i64> {
+pub(crate) fn number(value: &Value, field: &str) -> Option<i64> {
     match value.get(field)? {
         Value::String(text) => text.trim().parse().ok(),
         other => other.as_i64().or_else(|| other.as_f64().filter(|days| days.fract() == 0.0).map(|days| days as i64)),

@@ -9,6 +9,7 @@ use time::{OffsetDateTime, UtcOffset};
 use crate::actor::Actor;
 use crate::detect::{self, Detection, Kind};
 use crate::escape::{inert, is_plain};
+use crate::event::GUARD_EVENT_SOURCE;
 use crate::key::{KeyArn, KeyFacts, Region, Why};
 
 /// How bad it is, with OCSF's numbers.
@@ -151,7 +152,7 @@ impl Finding {
             origin: Origin {
                 uid: detect::named(detection, "noticed", name),
                 event_name: detection.id.to_owned(),
-                event_source: "kms-key-guard".to_owned(),
+                event_source: GUARD_EVENT_SOURCE.to_owned(),
                 account,
                 region,
                 ..Origin::default()
@@ -195,6 +196,12 @@ impl Finding {
     /// The key's state, as KMS said when it was asked.
     pub fn state(&self) -> Option<&str> {
         self.facts.metadata.known()?.state.as_deref()
+    }
+
+    /// What isn't known about the key, each with the reason; nothing where the finding is about the guard.
+    pub fn unknown(&self) -> impl Iterator<Item = (&'static str, &Why)> {
+        let of_key = !matches!(self.subject, Subject::Guard { .. });
+        self.facts.gaps().into_iter().filter_map(move |(fact, why)| Some((fact, why.filter(|_| of_key)?)))
     }
 
     /// The key's ARN, if the finding is about a key that could be told.
@@ -276,6 +283,18 @@ pub struct Step {
     pub what: String,
     /// The command for it, ready to paste; put together from validated parts only.
     pub command: Option<String>,
+}
+
+impl Step {
+    /// Something to do that no command does.
+    pub fn say(what: &str) -> Self {
+        Self { what: what.to_owned(), command: None }
+    }
+
+    /// Something that a command does.
+    pub fn run(what: &str, command: String) -> Self {
+        Self { what: what.to_owned(), command: Some(command) }
+    }
 }
 
 /// Until when a loss can be undone.

@@ -45,6 +45,7 @@ pub mod actor;
 pub mod detect;
 pub mod policy;
 pub mod selectors;
+pub mod tamper;
 
 pub mod finding;
 

@@ -146,15 +146,15 @@ impl Condition {
             "readOnly" => "false",
             _ => return false,
         };
-        let any = |list: &[String], holds: fn(&str, &str) -> bool| list.iter().any(|text| holds(value, text));
-        let (is, starts, ends): (fn(&str, &str) -> bool, fn(&str, &str) -> bool, fn(&str, &str) -> bool) =
-            (|value, text| value == text, |value, text| value.starts_with(text), |value, text| value.ends_with(text));
-        (self.equals.is_empty() || any(&self.equals, is))
-            && (self.starts_with.is_empty() || any(&self.starts_with, starts))
-            && (self.ends_with.is_empty() || any(&self.ends_with, ends))
-            && !any(&self.not_equals, is)
-            && !any(&self.not_starts_with, starts)
-            && !any(&self.not_ends_with, ends)
+        let is = |list: &[String]| list.iter().any(|text| value == text);
+        let starts = |list: &[String]| list.iter().any(|text| value.starts_with(text));
+        let ends = |list: &[String]| list.iter().any(|text| value.ends_with(text));
+        (self.equals.is_empty() || is(&self.equals))
+            && (self.starts_with.is_empty() || starts(&self.starts_with))
+            && (self.ends_with.is_empty() || ends(&self.ends_with))
+            && !is(&self.not_equals)
+            && !starts(&self.not_starts_with)
+            && !ends(&self.not_ends_with)
     }
 }
 

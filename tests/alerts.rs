@@ -148,7 +148,7 @@ fn alert_in_the_readme_is_a_real_one() {
 }
 
 /// One sample of each detection, and the ones that look different.
-const GOLDEN: [&str; 23] = [
+const GOLDEN: [&str; 28] = [
     "deletion-scheduled",
     "deletion-pending-replicas",
     "deletion-scheduled-by-github-actions",
@@ -172,6 +172,11 @@ const GOLDEN: [&str; 23] = [
     "policy-account-dropped",
     "denied-deletion",
     "lost-key-disabled",
+    "guard-rule-disabled",
+    "guard-function-code-replaced-by-cloudformation",
+    "guard-subscription-removed",
+    "guard-trail-without-kms",
+    "guard-test",
 ];
 
 #[test]
@@ -311,5 +316,34 @@ proptest! {
         for (_, value) in &alert.attributes {
             prop_assert!(!value.to_string().chars().any(char::is_control));
         }
+    }
+
+    #[test]
+    fn hostile_text_in_a_call_on_the_guard_changes_no_layout_and_reaches_no_command(
+        text in hostile(), other in hostile(), (service, call) in prop::sample::select(vec![
+            ("events", "PutRule"), ("events", "PutTargets"), ("lambda", "PutFunctionConcurrency20171031"),
+            ("sns", "SetTopicAttributes"), ("sns", "Unsubscribe"), ("sqs", "SetQueueAttributes"),
+            ("monitoring", "DeleteAlarms"), ("iam", "AttachRolePolicy"), ("cloudtrail", "StopLogging"),
+            ("cloudtrail", "PutEventSelectors"), ("cloudformation", "DeleteStack"),
+        ]),
+    ) {
+        let (Hostile(text), Hostile(other)) = (text, other);
+        let event = json!({
+            "id": text, "source": format!("aws.{service}"), "detail-type": "AWS API Call via CloudTrail", "account": other,
+            "detail": {
+                "eventSource": format!("{service}.amazonaws.com"), "eventName": call, "eventID": other,
+                "eventTime": "2026-09-28T09:14:07Z", "awsRegion": "eu-west-1", "recipientAccountId": "111122223333",
+                "requestParameters": {
+                    "name": text, "rule": text, "eventPattern": other, "targets": [{"id": text, "arn": other}],
+                    "functionName": text, "topicArn": text, "attributeName": "Policy", "attributeValue": other,
+                    "subscriptionArn": text, "queueUrl": text, "attributes": {(text.clone()): other},
+                    "alarmNames": [text, other], "roleName": text, "policyArn": other, "trailName": text, "stackName": text,
+                },
+            },
+        });
+        let (finding, alert) = rendered(&event.to_string(), None).unwrap();
+        prop_assert_eq!(finding.detection.id, "guard-tampered");
+        assert_sound("hostile", &alert);
+        prop_assert!(!alert.text.contains("](") && !alert.text.contains("://evil"));
     }
 }

@@ -287,3 +287,27 @@ async fn invocation_without_a_deadline_still_has_time() {
     let outcome = guard(&[sns(&sent)], &kms_answers(), &[]).handle(invocation).await.unwrap();
     assert_eq!(outcome.outcome, "published");
 }
+
+#[tokio::test]
+async fn test_goes_out_whatever_the_minimum_severity() {
+    let sent = Sent::default();
+    let guard = guard(&[sns(&sent)], &[], &[("MINIMUM_SEVERITY", "Critical")]);
+    let outcome = answer(&guard, "guard-test").await.unwrap();
+    assert_eq!((outcome.outcome, outcome.detection), ("published", Some("guard-test")));
+    let (alert, finding) = (to(&sent, ALERTS), to(&sent, FINDINGS));
+    assert!(alert.subject.as_deref().unwrap().starts_with("[INFO] KMS Key Guard: TEST"), "{alert:?}");
+    let document: Value = serde_json::from_str(&finding.body).unwrap();
+    assert_eq!(document["unmapped"]["event_id"], "0f9d3c52-6b1e-4f0e-9a53-2f0d5c3f7a11");
+    assert_eq!((&document["is_alert"], &document["severity_id"]), (&false.into(), &1.into()));
+}
+
+#[tokio::test]
+async fn tampering_reaches_both_topics_and_kms_is_not_asked() {
+    let sent = Sent::default();
+    let guard = guard(&[sns(&sent)], &[], &[]);
+    let outcome = answer(&guard, "guard-trail-stopped").await.unwrap();
+    assert_eq!((outcome.detection, outcome.severity), (Some("guard-tampered"), Some("Critical")));
+    let document: Value = serde_json::from_str(&to(&sent, FINDINGS).body).unwrap();
+    assert_eq!(document["resources"][0]["type"], "AWS::CloudTrail::Trail");
+    assert!(to(&sent, ALERTS).body.contains("aws cloudtrail start-logging --region eu-west-1 --name management"));
+}

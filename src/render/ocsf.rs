@@ -10,8 +10,9 @@ use time::OffsetDateTime;
 
 use super::{LARGEST_MESSAGE, display_name, remedy, text};
 use crate::actor::{Mfa, Place, Who};
-use crate::detect::Technique;
+use crate::detect::{Kind, Technique};
 use crate::escape::{acts, inert};
+use crate::event::GUARD_EVENT_SOURCE;
 use crate::finding::{Activity, Deadline, Finding, Source, Subject};
 use crate::key::{Grants, KeyFacts, LastUsage, MultiRegion, Partition, Region};
 
@@ -130,7 +131,7 @@ fn without_record(finding: &Finding, subject: &str, now: OffsetDateTime) -> Valu
         "severity": severity.name(),
         "status_id": status.0,
         "status": status.1,
-        "is_alert": true,
+        "is_alert": detection.kind != Kind::GuardTest,
         "message": subject,
         "metadata": {
             "version": "1.5.0",
@@ -198,10 +199,28 @@ fn api(finding: &Finding) -> Value {
     let service = inert(&finding.origin.event_source, 128);
     json!({
         "operation": inert(&finding.origin.event_name, 128),
-        "service": {"name": service, "uid": service, "version": "2014-11-01"},
+        "service": {"name": service, "uid": service, "version": api_version(&finding.origin.event_source)},
         "request": {"uid": finding.origin.request_id.as_deref().map(|id| inert(id, 128))},
         "response": {"error": finding.origin.error.as_deref().map(|error| inert(error, 1_000))},
     })
+}
+
+/// The version of the service's API.
+fn api_version(event_source: &str) -> &'static str {
+    match event_source {
+        "cloudformation.amazonaws.com" => "2010-05-15",
+        "cloudtrail.amazonaws.com" => "2013-11-01",
+        "events.amazonaws.com" => "2015-10-07",
+        "iam.amazonaws.com" => "2010-05-08",
+        "lambda.amazonaws.com" => "2015-03-31",
+        "logs.amazonaws.com" => "2014-03-28",
+        "monitoring.amazonaws.com" => "2010-08-01",
+        "scheduler.amazonaws.com" => "2021-06-30",
+        "sns.amazonaws.com" => "2010-03-31",
+        "sqs.amazonaws.com" => "2012-11-05",
+        GUARD_EVENT_SOURCE => env!("CARGO_PKG_VERSION"),
+        _ => "2014-11-01",
+    }
 }
 
 fn description(finding: &Finding) -> String {
@@ -255,8 +274,7 @@ fn data(finding: &Finding) -> Value {
         Subject::KeyStore { name, .. } => name.as_deref().map(|name| cut(name, 256)),
         Subject::Key(_) | Subject::Guard { .. } => None,
     };
-    let unknown = finding.facts.gaps().into_iter();
-    let unknown = unknown.filter_map(|(fact, why)| Some((fact.replace(' ', "_"), text::why_unknown(why?).into())));
+    let unknown = finding.unknown().map(|(fact, why)| (fact.replace(' ', "_"), text::why_unknown(why).into()));
     json!({
         "given_name": given,
         "state": metadata.and_then(|m| m.state.as_deref()).map(|state| cut(state, 64)),

@@ -9,14 +9,6 @@ use crate::detect::{Kind, is_key_store_id};
 use crate::finding::{Finding, Step, Subject};
 use crate::key::{KeyArn, Region};
 
-fn say(what: &str) -> Step {
-    Step { what: what.to_owned(), command: None }
-}
-
-fn run(what: &str, command: String) -> Step {
-    Step { what: what.to_owned(), command: Some(command) }
-}
-
 /// What brings the key or key store back, or mends the guard, in the order in which it works.
 pub fn steps(finding: &Finding) -> Vec<Step> {
     match &finding.subject {
@@ -30,8 +22,8 @@ pub fn steps(finding: &Finding) -> Vec<Step> {
 
 fn key_steps(finding: &Finding, arn: &KeyArn) -> Vec<Step> {
     let kms = |operation: &str| format!("aws kms {operation} --region {} --key-id {arn}", arn.region());
-    let enable = |what: &str| run(what, kms("enable-key"));
-    let cancel = || run("Cancel the deletion. The key stays disabled:", kms("cancel-key-deletion"));
+    let enable = |what: &str| Step::run(what, kms("enable-key"));
+    let cancel = || Step::run("Cancel the deletion. The key stays disabled:", kms("cancel-key-deletion"));
     let then_enable = || enable("Then enable it, so that it can be used again:");
     let pending = finding.is_pending_deletion();
     match finding.detection.kind {
@@ -42,7 +34,10 @@ fn key_steps(finding: &Finding, arn: &KeyArn) -> Vec<Step> {
         Kind::LostKeyUsed if finding.state() == Some("Disabled") => vec![enable("Enable the key:")],
         Kind::LostKeyUsed => {
             vec![
-                run("If its deletion is scheduled, cancel that. The key stays disabled:", kms("cancel-key-deletion")),
+                Step::run(
+                    "If its deletion is scheduled, cancel that. The key stays disabled:",
+                    kms("cancel-key-deletion"),
+                ),
                 then_enable(),
             ]
         }
@@ -59,7 +54,7 @@ fn key_steps(finding: &Finding, arn: &KeyArn) -> Vec<Step> {
             steps
         }
         Kind::KeyPolicyLockout => {
-            let show = run(
+            let show = Step::run(
                 "See what the policy says now:",
                 kms("get-key-policy") + " --policy-name default --query Policy --output text",
             );
@@ -67,23 +62,23 @@ fn key_steps(finding: &Finding, arn: &KeyArn) -> Vec<Step> {
             steps.push(show);
             // Only what surely locks the account out is worth replacing a policy for.
             if finding.happened == finding.detection.happened {
-                steps.push(run(
+                steps.push(Step::run(
                     "Let the account in again. This replaces the whole policy, so add the other statements that are still needed:",
                     kms("put-key-policy") + &format!(" --policy-name default --policy '{}'", way_in(arn)),
                 ));
             } else {
-                steps.push(say(
+                steps.push(Step::say(
                     "If it locks the account out, put back the policy that was there before (put-key-policy).",
                 ));
             }
             if pending {
-                steps.push(run("If the cancellation was refused, cancel again now:", kms("cancel-key-deletion")));
+                steps.push(Step::run("If the cancellation was refused, cancel again now:", kms("cancel-key-deletion")));
                 steps.push(then_enable());
             }
             steps
         }
         Kind::KeyDeleted => {
-            vec![say(
+            vec![Step::say(
                 "Nothing brings the key back. Find what was encrypted under it, and restore that from copies under other keys.",
             )]
         }
@@ -97,12 +92,12 @@ fn import(kms: &impl Fn(&str) -> String) -> [Step; 3] {
     let wrap = " --wrapping-algorithm RSAES_OAEP_SHA_256 --wrapping-key-spec RSA_4096";
     let files = " --encrypted-key-material fileb://EncryptedKeyMaterial.bin --import-token fileb://ImportToken.bin";
     [
-        run(
+        Step::run(
             "Get a wrapping key and an import token (both are base64 in the answer):",
             kms("get-parameters-for-import") + wrap,
         ),
-        say("Wrap your copy of the same key material with that key, and decode the token."),
-        run(
+        Step::say("Wrap your copy of the same key material with that key, and decode the token."),
+        Step::run(
             "Import it, without an expiry:",
             kms("import-key-material") + files + " --expiration-model KEY_MATERIAL_DOES_NOT_EXPIRE",
         ),
@@ -143,19 +138,19 @@ fn store_steps(finding: &Finding, id: &str) -> Vec<Step> {
     let kms = |operation: &str| format!("aws kms {operation} --region {region} --custom-key-store-id {id}");
     match finding.detection.kind {
         Kind::KeyStoreDisconnected => vec![
-            run("Connect the store:", kms("connect-custom-key-store")),
-            run(
+            Step::run("Connect the store:", kms("connect-custom-key-store")),
+            Step::run(
                 "Watch it until its ConnectionState is CONNECTED, which can take 20 minutes:",
                 kms("describe-custom-key-stores"),
             ),
         ],
         Kind::KeyStoreChanged => {
-            let mut steps = vec![run("See where the store points now:", kms("describe-custom-key-stores"))];
-            steps.push(say("If that isn't the cluster or proxy that holds its keys, disconnect the store, update it back (update-custom-key-store) and connect it."));
+            let mut steps = vec![Step::run("See where the store points now:", kms("describe-custom-key-stores"))];
+            steps.push(Step::say("If that isn't the cluster or proxy that holds its keys, disconnect the store, update it back (update-custom-key-store) and connect it."));
             steps
         }
         Kind::KeyStoreDeleted => {
-            vec![say(
+            vec![Step::say(
                 "If the store is still needed, create it again (create-custom-key-store) on the same cluster or proxy, and connect it.",
             )]
         }
@@ -166,7 +161,7 @@ fn store_steps(finding: &Finding, id: &str) -> Vec<Step> {
 
 /// What to do when the record doesn't name the thing in a way that a command may be built from.
 fn untrusted(finding: &Finding, thing: &str) -> Vec<Step> {
-    let mut steps = vec![say(&format!(
+    let mut steps = vec![Step::say(&format!(
         "The event names no {thing} that could be trusted, so there is no command to paste. Find out which one it is first."
     ))];
     steps.extend(look_up(finding));
@@ -185,7 +180,7 @@ fn look_up(finding: &Finding) -> Vec<Step> {
         Some(id) => lookup("EventId", &id.to_string()),
         None => lookup("EventSource", "kms.amazonaws.com"),
     };
-    vec![run("Look the event up in CloudTrail:", command)]
+    vec![Step::run("Look the event up in CloudTrail:", command)]
 }
 
 /// CloudTrail's id of the event, if it is one.
@@ -233,7 +228,9 @@ pub fn guide(kind: Kind) -> &'static str {
             "https://docs.aws.amazon.com/kms/latest/developerguide/key-store-overview.html"
         }
         Kind::KeyPolicyLockout => "https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html",
-        Kind::UnreadableSignal => "https://docs.aws.amazon.com/kms/latest/developerguide/logging-using-cloudtrail.html",
+        Kind::UnreadableSignal | Kind::GuardBlind | Kind::GuardTampered | Kind::GuardTest => {
+            "https://docs.aws.amazon.com/kms/latest/developerguide/logging-using-cloudtrail.html"
+        }
         _ => "https://docs.aws.amazon.com/kms/latest/developerguide/deleting-keys.html",
     }
 }

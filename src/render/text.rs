@@ -46,11 +46,18 @@ pub fn subject(finding: &Finding, now: OffsetDateTime) -> String {
     let account = finding.account().unwrap_or("unknown account");
     let region = finding.region().map_or("unknown Region", |region| region.as_str());
     let line = |name: &str| {
-        let name = if name.is_empty() { String::new() } else { format!(" {name}") };
-        format!("[{severity}] {thing}{name} {}{left} ({account} {region})", finding.happened)
+        let happened = &finding.happened;
+        let story = match (&finding.subject, name) {
+            (Subject::Guard { .. }, "") => format!("{thing}: {happened}"),
+            (Subject::Guard { .. }, part) => format!("{thing}: {happened}, {part}"),
+            (_, "") => format!("{thing} {happened}"),
+            (_, name) => format!("{thing} {name} {happened}"),
+        };
+        format!("[{severity}] {story}{left} ({account} {region})")
     };
     let name = if thing == "KMS" { String::new() } else { display_name(finding) };
-    let room = LONGEST_SUBJECT.saturating_sub(line("").len() + 1);
+    let separator = if thing == "KMS Key Guard" { ", " } else { " " };
+    let room = LONGEST_SUBJECT.saturating_sub(line("").len() + separator.len());
     let fitting = match name.get(..room.saturating_sub(2)) {
         Some(start) if name.len() > room && room > 10 => format!("{start}.."),
         Some(_) if name.len() > room => String::new(),
@@ -282,8 +289,7 @@ fn facts(out: &mut Layout, finding: &Finding) {
 /// The facts that are unknown, gathered by reason.
 fn unknown(finding: &Finding) -> Vec<(String, Vec<&'static str>)> {
     let mut by_reason: Vec<(String, Vec<&'static str>)> = Vec::new();
-    for (fact, why) in finding.facts.gaps() {
-        let Some(why) = why else { continue };
+    for (fact, why) in finding.unknown() {
         let reason = why_unknown(why);
         match by_reason.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, facts)) => facts.push(fact),
@@ -392,8 +398,13 @@ fn list(things: impl ExactSizeIterator<Item = String>, none: &str) -> String {
     }
 }
 
+/// Nobody did what the guard noticed by looking, and what can't be read, or is a test, tells nobody.
+fn has_caller(finding: &Finding) -> bool {
+    finding.detection.is_signalled() && !matches!(finding.detection.kind, Kind::UnreadableSignal | Kind::GuardTest)
+}
+
 fn who(out: &mut Layout, finding: &Finding) {
-    if finding.detection.kind == Kind::UnreadableSignal {
+    if !has_caller(finding) {
         return;
     }
     let actor = &finding.actor;
@@ -498,6 +509,9 @@ fn way_back(out: &mut Layout, finding: &Finding) {
 fn about(out: &mut Layout, finding: &Finding) {
     out.section("ABOUT THIS ALERT");
     out.field("Detection", finding.detection.id);
+    if !has_caller(finding) {
+        out.field("At", &clock(finding.time));
+    }
     if let Some(technique) = finding.detection.technique {
         let ((id, name), (tactic_id, tactic)) = (technique.id_and_name(), technique.tactic());
         out.field("MITRE ATT&CK", &format!("{id} {name} ({tactic_id} {tactic})"));

@@ -48,7 +48,15 @@ def source(template="template.yaml"):
 
 class Stack:
     def __init__(
-        self, parameters=None, *, partition="aws", region=REGION, account=ACCOUNT, url_suffix="amazonaws.com", file="template.yaml"
+        self,
+        parameters=None,
+        *,
+        partition="aws",
+        region=REGION,
+        account=ACCOUNT,
+        url_suffix="amazonaws.com",
+        file="template.yaml",
+        name="kms-key-guard",
     ):
         template = source(file)
         self.values = {name: str(p.get("Default", "")) for name, p in template["Parameters"].items()}
@@ -61,7 +69,7 @@ class Stack:
             "AWS::NoValue": NO_VALUE,
             "AWS::Partition": partition,
             "AWS::Region": region,
-            "AWS::StackName": "kms-key-guard",
+            "AWS::StackName": name,
             "AWS::URLSuffix": url_suffix,
         }
         self.template = transformed(template, self.values, region) if "Transform" in template else template
@@ -86,8 +94,28 @@ class Stack:
 
     def patterns(self):
         """Rule -> its event pattern as the JSON text that EventBridge gets."""
-        patterns = {name: rule["EventPattern"] for name, rule in self.of_type("AWS::Events::Rule").items()}
-        return {name: p if isinstance(p, str) else json.dumps(p) for name, p in patterns.items()}
+        rules = self.of_type("AWS::Events::Rule").items()
+        patterns = {name: rule["EventPattern"] for name, rule in rules if "EventPattern" in rule}
+        texts = {name: p if isinstance(p, str) else json.dumps(p) for name, p in patterns.items()}
+        return {name: re.sub(r"<(\w+)(?:\.(\w+))?>", lambda m: self.physical(*m.groups()), p) for name, p in texts.items()}
+
+    def physical(self, name, attribute=None):
+        """What a reference to a resource could be after deployment, named as CloudFormation names things."""
+        resource = self.resources[name]
+        account, region, partition = (self.pseudo[f"AWS::{of}"] for of in ("AccountId", "Region", "Partition"))
+        made = f"{self.pseudo['AWS::StackName']}-{name}-1A2B3C4D5E6F"
+        match resource["Type"], attribute:
+            case "AWS::SNS::Topic", None:
+                return f"arn:{partition}:sns:{region}:{account}:{made}"
+            case "AWS::SQS::Queue", None:
+                return f"https://sqs.{region}.{self.pseudo['AWS::URLSuffix']}/{account}/{made}"
+            case "AWS::SQS::Queue", "QueueName":
+                return made
+            case "AWS::Logs::LogGroup", None:
+                return resource["Properties"]["LogGroupName"]
+            case _, None:
+                return made
+        raise NotImplementedError(f"{name}.{attribute}")
 
     def condition(self, name):
         return self._truth(self.template["Conditions"][name])

@@ -1,0 +1,491 @@
+//! Calls that switch off a part of the guard, or what it sees by.
+//!
+//! The template's rules let through what names a part of the guard, and every call on a trail; here the call is looked at
+//! again. What surely changes nothing for the guard is silence; a record that doesn't tell is taken for the worst.
+
+use serde_json::Value;
+
+use crate::escape::{inert, name};
+use crate::event::{Record, array, text, truth};
+use crate::finding::Step;
+use crate::key::Region;
+use crate::selectors::{Management, Selectors};
+
+/// The services whose calls can switch the guard off, in the words of `eventSource`.
+const SERVICES: [&str; 10] = [
+    "cloudformation.amazonaws.com",
+    "cloudtrail.amazonaws.com",
+    "events.amazonaws.com",
+    "iam.amazonaws.com",
+    "lambda.amazonaws.com",
+    "logs.amazonaws.com",
+    "monitoring.amazonaws.com",
+    "scheduler.amazonaws.com",
+    "sns.amazonaws.com",
+    "sqs.amazonaws.com",
+];
+
+/// Whether calls of this service can switch the guard off.
+pub fn is_watched(event_source: &str) -> bool {
+    SERVICES.contains(&event_source)
+}
+
+/// What a call did to the guard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tampering {
+    /// What kind of thing it was done to, in CloudFormation's words.
+    pub kind: &'static str,
+    /// Which one; `unknown` if the record holds no name that can be trusted.
+    pub part: String,
+    /// What happened to it, for the Subject.
+    pub happened: String,
+    /// Sentences; caller-chosen parts are already inert.
+    pub particulars: Vec<String>,
+    /// The way back, in order.
+    pub remedy: Vec<Step>,
+}
+
+/// The kinds of parts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Rule,
+    Function,
+    Topic,
+    Subscription,
+    Queue,
+    Alarm,
+    Schedule,
+    Role,
+    LogGroup,
+    Stack,
+    Trail,
+}
+
+impl Part {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Rule => "AWS::Events::Rule",
+            Self::Function => "AWS::Lambda::Function",
+            Self::Topic => "AWS::SNS::Topic",
+            Self::Subscription => "AWS::SNS::Subscription",
+            Self::Queue => "AWS::SQS::Queue",
+            Self::Alarm => "AWS::CloudWatch::Alarm",
+            Self::Schedule => "AWS::Scheduler::Schedule",
+            Self::Role => "AWS::IAM::Role",
+            Self::LogGroup => "AWS::Logs::LogGroup",
+            Self::Stack => "AWS::CloudFormation::Stack",
+            Self::Trail => "AWS::CloudTrail::Trail",
+        }
+    }
+}
+
+/// What a call that succeeded did to the guard, by its `requestParameters`; None if nothing.
+pub fn judge(record: &Record, request: &Value) -> Option<Tampering> {
+    let call = Call { action: action(&record.event_name), request };
+    let (part, given, happened) = match record.event_source.strip_suffix(".amazonaws.com")? {
+        "events" => call.on_rules(),
+        "lambda" => call.on_functions(),
+        "sns" => call.on_topics(),
+        "sqs" => call.on_queues(),
+        "monitoring" => call.on_alarms(),
+        "scheduler" => call.on_schedules(),
+        "iam" => call.on_roles(),
+        "logs" => call.on_logs(),
+        "cloudformation" => call.on_stacks(),
+        "cloudtrail" => call.on_trails(),
+        _ => None,
+    }?;
+    let mut particulars = Vec::new();
+    let trusted = given.as_deref().filter(|given| is_word(given));
+    match &given {
+        Some(given) if trusted.is_none() => {
+            particulars
+                .push(format!("The record names it {}, which isn't a name that can be trusted.", name(given, 256)));
+        }
+        Some(_) => {}
+        None => particulars.push("The record doesn't tell which one.".to_owned()),
+    }
+    particulars.extend(call.details());
+    Some(Tampering {
+        kind: part.kind(),
+        part: trusted.map_or("unknown", |given| short(part, given)).to_owned(),
+        happened: happened.to_owned(),
+        particulars,
+        remedy: remedy(part, call.action, trusted, record),
+    })
+}
+
+/// The API's name of an operation: Lambda's carry the API's version, as in `UpdateFunctionCode20150331v2`.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/logging-using-cloudtrail.html>
+fn action(event_name: &str) -> &str {
+    event_name.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default()
+}
+
+/// A part, the name that the record has for it, and what happened to it.
+type Found = Option<(Part, Option<String>, &'static str)>;
+
+/// A call by its operation and its parameters.
+struct Call<'a> {
+    action: &'a str,
+    request: &'a Value,
+}
+
+impl Call<'_> {
+    fn text(&self, field: &str) -> Option<String> {
+        text(self.request, field)
+    }
+
+    fn found(&self, part: Part, field: &str, happened: &'static str) -> Found {
+        Some((part, self.text(field), happened))
+    }
+
+    fn on_rules(&self) -> Found {
+        match self.action {
+            "DisableRule" => self.found(Part::Rule, "name", "rule disabled"),
+            "DeleteRule" => self.found(Part::Rule, "name", "rule deleted"),
+            "PutRule" if self.text("state").as_deref() == Some("DISABLED") => {
+                self.found(Part::Rule, "name", "rule disabled")
+            }
+            "PutRule" => self.found(Part::Rule, "name", "rule changed"),
+            "RemoveTargets" => self.found(Part::Rule, "rule", "rule's targets removed"),
+            "PutTargets" => self.found(Part::Rule, "rule", "rule's targets changed"),
+            _ => None,
+        }
+    }
+
+    fn on_functions(&self) -> Found {
+        let happened = match self.action {
+            "DeleteFunction" => "function deleted",
+            "PutFunctionConcurrency" => "function throttled",
+            "UpdateFunctionCode" if truth(self.request, "dryRun") == Some(true) => return None,
+            "UpdateFunctionCode" => "function's code replaced",
+            "UpdateFunctionConfiguration" => "function's settings changed",
+            "RemovePermission" => "function closed to a caller",
+            "PutFunctionEventInvokeConfig" | "UpdateFunctionEventInvokeConfig" | "DeleteFunctionEventInvokeConfig" => {
+                "function's handling of failures changed"
+            }
+            _ => return None,
+        };
+        // By name or ARN, whole or in part, with a qualifier or without.
+        let given = self.text("functionName");
+        let name = given.as_deref().map(|given| given.split_once("function:").map_or(given, |(_, name)| name));
+        Some((Part::Function, name.and_then(|name| Some(name.split(':').next()?.to_owned())), happened))
+    }
+
+    fn on_topics(&self) -> Found {
+        // A record that doesn't tell which attribute may mean any of them.
+        let one_of = |attributes: &[&str]| self.text("attributeName").is_none_or(|set| attributes.contains(&&*set));
+        match self.action {
+            "DeleteTopic" => self.found(Part::Topic, "topicArn", "topic deleted"),
+            "RemovePermission" => self.found(Part::Topic, "topicArn", "topic's policy changed"),
+            "SetTopicAttributes" if one_of(&["Policy"]) => {
+                self.found(Part::Topic, "topicArn", "topic's policy changed")
+            }
+            "SetTopicAttributes" if one_of(&["KmsMasterKeyId"]) => {
+                self.found(Part::Topic, "topicArn", "topic's encryption changed")
+            }
+            "Unsubscribe" => self.found(Part::Subscription, "subscriptionArn", "subscription removed"),
+            "SetSubscriptionAttributes" if one_of(&["FilterPolicy", "FilterPolicyScope"]) => {
+                self.found(Part::Subscription, "subscriptionArn", "subscription filtered")
+            }
+            _ => None,
+        }
+    }
+
+    fn on_queues(&self) -> Found {
+        let happened = match self.action {
+            "DeleteQueue" => "queue deleted",
+            "PurgeQueue" => "queue emptied",
+            "SetQueueAttributes" => "queue's settings changed",
+            "RemovePermission" => "queue's policy changed",
+            _ => return None,
+        };
+        let url = self.text("queueUrl");
+        Some((Part::Queue, url.and_then(|url| Some(url.rsplit('/').next()?.to_owned())), happened))
+    }
+
+    fn on_alarms(&self) -> Found {
+        let first = || self.texts("alarmNames").into_iter().next();
+        match self.action {
+            "DeleteAlarms" => Some((Part::Alarm, first(), "alarm deleted")),
+            "DisableAlarmActions" => Some((Part::Alarm, first(), "alarm silenced")),
+            _ => None,
+        }
+    }
+
+    fn on_schedules(&self) -> Found {
+        match self.action {
+            "DeleteSchedule" => self.found(Part::Schedule, "name", "schedule deleted"),
+            "UpdateSchedule" if self.text("state").as_deref() == Some("DISABLED") => {
+                self.found(Part::Schedule, "name", "schedule disabled")
+            }
+            "UpdateSchedule" => self.found(Part::Schedule, "name", "schedule changed"),
+            _ => None,
+        }
+    }
+
+    fn on_roles(&self) -> Found {
+        let happened = match self.action {
+            "DeleteRole" => "role deleted",
+            "UpdateAssumeRolePolicy" => "role's trust changed",
+            "AttachRolePolicy"
+            | "DetachRolePolicy"
+            | "DeleteRolePolicy"
+            | "PutRolePolicy"
+            | "PutRolePermissionsBoundary" => "role's permissions changed",
+            _ => return None,
+        };
+        self.found(Part::Role, "roleName", happened)
+    }
+
+    fn on_logs(&self) -> Found {
+        match self.action {
+            "DeleteLogGroup" => self.found(Part::LogGroup, "logGroupName", "log deleted"),
+            _ => None,
+        }
+    }
+
+    fn on_stacks(&self) -> Found {
+        match self.action {
+            "DeleteStack" => self.found(Part::Stack, "stackName", "stack deleted"),
+            _ => None,
+        }
+    }
+
+    fn on_trails(&self) -> Found {
+        match self.action {
+            "StopLogging" => self.found(Part::Trail, "name", "trail stopped"),
+            "DeleteTrail" => self.found(Part::Trail, "name", "trail deleted"),
+            "PutEventSelectors" => match Selectors::of_request(self.request) {
+                Some(selectors) if selectors.log(Management::KEY_DELETION) => None,
+                Some(_) => self.found(Part::Trail, "trailName", "trail leaves KMS out"),
+                None => self.found(Part::Trail, "trailName", "trail may leave KMS out"),
+            },
+            // From now on it covers less than it did; its other settings say where its files go.
+            "UpdateTrail" => ["isMultiRegionTrail", "isOrganizationTrail"]
+                .into_iter()
+                .any(|field| truth(self.request, field) == Some(false))
+                .then(|| (Part::Trail, self.text("name"), "trail covers less")),
+            _ => None,
+        }
+    }
+
+    /// What the call set or named, in sentences.
+    fn details(&self) -> Vec<String> {
+        let set =
+            |what: &str, field: &str| Some(format!("{what}: {}.", self.text(field).map(|text| inert(&text, 300))?));
+        let sentence = match self.action {
+            "PutFunctionConcurrency" => {
+                crate::event::number(self.request, "reservedConcurrentExecutions").map(|most| match most {
+                    0 => "From now on it can't run at all.".to_owned(),
+                    most => format!("From now on at most {most} of it run at a time."),
+                })
+            }
+            "PutRule" => set("Its pattern is now", "eventPattern"),
+            "SetTopicAttributes" | "SetSubscriptionAttributes" => set("Its new value", "attributeValue"),
+            "RemoveTargets" => list("Removed", &self.texts("ids")),
+            "PutTargets" => {
+                let targets = array(self.request.get("targets")).filter_map(|target| text(target, "arn"));
+                list("It now sends to", &targets.collect::<Vec<_>>())
+            }
+            "DeleteAlarms" | "DisableAlarmActions" => list("The call named", &self.texts("alarmNames")),
+            "SetQueueAttributes" => {
+                let attributes = self.request.get("attributes").and_then(Value::as_object);
+                list("The call set", &attributes.into_iter().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>())
+            }
+            "DetachRolePolicy" | "AttachRolePolicy" => set("The policy", "policyArn"),
+            "DeleteRolePolicy" | "PutRolePolicy" => set("The policy", "policyName"),
+            "StopLogging" | "DeleteTrail" | "PutEventSelectors" | "UpdateTrail" => Some(
+                "Whether another trail still covers this account and Region the record doesn't tell; keyguard doctor does."
+                    .to_owned(),
+            ),
+            "PurgeQueue" => Some("What was in it is gone: events whose alerts never went out.".to_owned()),
+            _ => None,
+        };
+        sentence.into_iter().collect()
+    }
+
+    fn texts(&self, field: &str) -> Vec<String> {
+        array(self.request.get(field)).filter_map(|text| text.as_str().map(str::to_owned)).collect()
+    }
+}
+
+/// The first of the names, each inert.
+fn list(what: &str, names: &[String]) -> Option<String> {
+    /// How many are shown.
+    const MOST: usize = 10;
+    let shown: Vec<_> = names.iter().take(MOST).map(|text| name(text, 256)).collect();
+    let more = if names.len() > MOST { format!(" and {} more", names.len() - MOST) } else { String::new() };
+    (!shown.is_empty()).then(|| format!("{what}: {}{more}.", shown.join(", ")))
+}
+
+/// Whether the text can stand in a command as it is: what names and ARNs of AWS are made of.
+fn is_word(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:".contains(&b);
+    // A leading hyphen would make it an option, and `file://` a file's content.
+    (1..=512).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with('-') && !text.contains("//")
+}
+
+/// The part's own name, where a call may give its ARN.
+fn short(part: Part, given: &str) -> &str {
+    match part {
+        Part::Subscription => given.splitn(6, ':').nth(5).unwrap_or(given),
+        Part::Topic => given.rsplit(':').next().unwrap_or(given),
+        Part::Trail => given.rsplit('/').next().unwrap_or(given),
+        Part::Stack => given.split('/').nth(1).unwrap_or(given),
+        _ => given,
+    }
+}
+
+/// What puts it back: one command where there is one, and the stack.
+fn remedy(part: Part, action: &str, given: Option<&str>, record: &Record) -> Vec<Step> {
+    let region = record.region.as_deref().and_then(|region| region.parse::<Region>().ok());
+    let mut steps: Vec<_> =
+        given.zip(region.as_ref()).and_then(|(given, region)| back(part, action, given, region)).into_iter().collect();
+    if part == Part::Stack {
+        steps.push(Step::say("Deploy it again: sam deploy, with the parameters it had."));
+    } else if action == "PurgeQueue" {
+        steps.push(Step::say(
+            "Run the hours since the queue was last empty through keyguard replay, from the trail's bucket.",
+        ));
+    } else if part != Part::Trail {
+        steps.push(Step::say(
+"Let CloudFormation put back whatever else was changed: a change set of the stack with --deployment-mode REVERT_DRIFT, or sam deploy after deleting the stack.",
+        ));
+    }
+    let region = region.map_or(String::new(), |region| format!(" --region {region}"));
+    steps.push(Step::run("Then see whether the guard sees and is heard again:", format!("keyguard doctor{region}")));
+    steps
+}
+
+/// The command that undoes this very call, if one does.
+fn back(part: Part, action: &str, given: &str, region: &Region) -> Option<Step> {
+    let name = short(part, given);
+    // ARNs, which only some commands take, stay as they were given.
+    Some(match (part, action) {
+        (Part::Rule, "DisableRule" | "PutRule") => {
+            Step::run("Enable the rule:", format!("aws events enable-rule --region {region} --name {name}"))
+        }
+        (Part::Function, "PutFunctionConcurrency") => Step::run(
+            "Let the function run again:",
+            format!("aws lambda delete-function-concurrency --region {region} --function-name {name}"),
+        ),
+        (Part::Alarm, "DisableAlarmActions") => Step::run(
+            "Let the alarm act again:",
+            format!("aws cloudwatch enable-alarm-actions --region {region} --alarm-names {name}"),
+        ),
+        (Part::Subscription, "Unsubscribe") => Step::run(
+            "See who is still subscribed, and subscribe whoever is missing (aws sns subscribe):",
+            format!("aws sns list-subscriptions-by-topic --region {region} --topic-arn {}", given.rsplit_once(':')?.0),
+        ),
+        (Part::Subscription, _) => Step::run(
+            "See what the subscriber still gets; an empty filter policy lets everything through again (aws sns set-subscription-attributes):",
+            format!("aws sns get-subscription-attributes --region {region} --subscription-arn {given}"),
+        ),
+        (Part::Trail, "StopLogging") => {
+            Step::run("Start the trail:", format!("aws cloudtrail start-logging --region {region} --name {given}"))
+        }
+        (Part::Trail, "PutEventSelectors") => Step::run(
+            "Let the trail log every management event. This replaces all its selectors, so add those for data events that it had:",
+            format!(
+                r#"aws cloudtrail put-event-selectors --region {region} --trail-name {given} --event-selectors '[{{"ReadWriteType":"All","IncludeManagementEvents":true}}]'"#
+            ),
+        ),
+        (Part::Trail, "UpdateTrail") => Step::run(
+            "Let the trail cover every Region (and the organization, if it did: --is-organization-trail):",
+            format!("aws cloudtrail update-trail --region {region} --name {given} --is-multi-region-trail"),
+        ),
+        (Part::Trail, "DeleteTrail") => Step::say(
+            "Make the trail again (aws cloudtrail create-trail, start-logging), with every Region and all management events.",
+        ),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+    use serde_json::json;
+
+    fn judged(service: &str, event_name: &str, request: Value) -> Option<Tampering> {
+        let event = Event::from_value(json!({
+            "source": format!("aws.{service}"), "detail-type": "AWS API Call via CloudTrail",
+            "detail": {
+                "eventSource": format!("{service}.amazonaws.com"), "eventName": event_name, "awsRegion": "eu-west-1",
+                "requestParameters": request,
+            },
+        }));
+        judge(event.record().unwrap(), &event.raw["requestParameters"])
+    }
+
+    fn commands(tampering: &Tampering) -> Vec<&str> {
+        tampering.remedy.iter().filter_map(|step| step.command.as_deref()).collect()
+    }
+
+    #[test]
+    fn function_is_known_however_the_call_names_it() {
+        for given in [
+            "f",
+            "f:$LATEST",
+            "function:f",
+            "111122223333:function:f",
+            "arn:aws:lambda:eu-west-1:111122223333:function:f:1",
+        ] {
+            let done = judged("lambda", "PutFunctionConcurrency20171031", json!({"functionName": given})).unwrap();
+            assert_eq!((done.kind, done.part.as_str()), ("AWS::Lambda::Function", "f"), "{given}");
+            assert_eq!(
+                commands(&done)[0],
+                "aws lambda delete-function-concurrency --region eu-west-1 --function-name f"
+            );
+        }
+    }
+
+    #[test]
+    fn name_that_is_none_reaches_no_command() {
+        for name in
+            ["x; rm -rf /", "$(id)", "--endpoint-url", "file:///etc/passwd", "a b", "\u{202e}", &"x".repeat(600)]
+        {
+            let done = judged("cloudtrail", "StopLogging", json!({"name": name})).unwrap();
+            assert_eq!(done.part, "unknown");
+            assert_eq!(commands(&done), ["keyguard doctor --region eu-west-1"], "{name}");
+            assert!(done.particulars[0].contains("isn't a name that can be trusted"));
+        }
+    }
+
+    #[test]
+    fn record_that_does_not_tell_is_taken_for_the_worst() {
+        let calls = [
+            ("cloudtrail", "PutEventSelectors"),
+            ("events", "PutRule"),
+            ("lambda", "PutFunctionConcurrency20171031"),
+            ("lambda", "UpdateFunctionCode20150331v2"),
+            ("monitoring", "DeleteAlarms"),
+            ("sns", "SetTopicAttributes"),
+            ("sns", "SetSubscriptionAttributes"),
+            ("sqs", "SetQueueAttributes"),
+        ];
+        for (service, call) in calls {
+            for request in
+                [Value::Null, json!({}), json!([]), json!({"name": 7, "functionName": {}, "alarmNames": "x"})]
+            {
+                assert_eq!(judged(service, call, request).unwrap().part, "unknown", "{call}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_switches_nothing_off_is_silence() {
+        let silent = [
+            ("events", "EnableRule", json!({"name": "r"})),
+            ("lambda", "DeleteFunctionConcurrency20171031", json!({"functionName": "f"})),
+            ("lambda", "UpdateFunctionCode20150331v2", json!({"functionName": "f", "dryRun": true})),
+            ("sns", "SetTopicAttributes", json!({"topicArn": "t", "attributeName": "DisplayName"})),
+            ("cloudtrail", "StartLogging", json!({"name": "t"})),
+            ("cloudtrail", "UpdateTrail", json!({"name": "t", "isMultiRegionTrail": true})),
+        ];
+        for (service, call, request) in silent {
+            assert_eq!(judged(service, call, request), None, "{call}");
+        }
+    }
+}
