@@ -108,11 +108,11 @@ fn import(kms: &impl Fn(&str) -> String) -> [Step; 3] {
 fn connect(finding: &Finding, arn: &KeyArn) -> Vec<Step> {
     let store = finding.facts.metadata.known().and_then(|metadata| metadata.custom_key_store_id.as_deref());
     match store.filter(|id| is_key_store_id(id)) {
-        Some(id) => vec![run(
+        Some(id) => vec![Step::run(
             "Connect the key store that it lives in:",
             format!("aws kms connect-custom-key-store --region {} --custom-key-store-id {id}", arn.region()),
         )],
-        None => vec![say("Connect the custom key store that it lives in (connect-custom-key-store).")],
+        None => vec![Step::say("Connect the custom key store that it lives in (connect-custom-key-store).")],
     }
 }
 
