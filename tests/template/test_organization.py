@@ -46,6 +46,11 @@ def rules(stack):
     }
 
 
+def about_keys(names):
+    """Without the rules about the stack itself, which only the stack they watch has."""
+    return {name for name in names if name != "GuardTestRule" and not name.startswith("Tampered")}
+
+
 # ---- The templates as files ---------------------------------------------------------------------------------------
 
 
@@ -110,13 +115,15 @@ def test_spoke_and_rollout_take_the_same_values():
 
 @pytest.mark.parametrize("parameters", [{}, OPT_INS, {"ReportLostKeyUse": "true"}], ids=["default", "opted in", "one"])
 def test_spoke_hub_and_single_account_have_the_same_rules(parameters):
-    single = rules(Stack(parameters))
+    everything = rules(Stack(parameters))
+    single = {name: everything[name] for name in about_keys(everything)}
     hub = rules(Stack(parameters | HUB))
     on_the_bus = {name.removeprefix("Hub"): rule for name, rule in hub.items() if name.startswith("Hub")}
     del on_the_bus["SpokeAlarmRule"], on_the_bus["HeartbeatRule"]
     forwarded = rules(spoke(parameters))
     del forwarded["UndeliveredAlarmRule"]
-    assert {name: rule for name, rule in hub.items() if not name.startswith("Hub")} == single
+    # A hub's rules are among those that are watched: the same patterns.
+    assert {name: rule for name, rule in hub.items() if not name.startswith("Hub")} == everything
     assert on_the_bus == single
     assert forwarded == single
 
@@ -325,7 +332,7 @@ def test_reader_role_is_the_hub_functions_of_this_organization_and_reads_metadat
 def test_each_place_has_one_set_of_rules_and_each_account_one_reader(account, region, forwards, reads):
     stack = spoke(OPT_INS, account=account, region=region)
     assert set(stack.of_type("AWS::Events::Rule")) - {"HeartbeatRule", "UndeliveredAlarmRule"} == (
-        set(Stack(OPT_INS).patterns()) if forwards else set()
+        about_keys(Stack(OPT_INS).patterns()) if forwards else set()
     )
     assert {"HeartbeatRule", "UndeliveredAlarmRule"} <= set(stack.resources)
     assert ("ReaderRole" in stack.resources) is reads

@@ -245,7 +245,10 @@ def tampering(service, event_name, parameter, value):
     return {"source": f"aws.{service}", "detail-type": "AWS API Call via CloudTrail", "detail": detail}
 
 
-@pytest.mark.parametrize("parameters", [{}, OPTED_IN], ids=["default", "opted in"])
+HUB = {"OrganizationId": "o-a1b2c3d4e5"}
+
+
+@pytest.mark.parametrize("parameters", [{}, OPTED_IN, OPTED_IN | HUB], ids=["default", "opted in", "hub"])
 def test_every_part_of_the_stack_is_watched_for_tampering(parameters):
     stack = Stack(parameters, region=SAMPLES_REGION)
     patterns, unwatched = stack.patterns(), []
