@@ -5,8 +5,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_types::SdkConfig;
 use aws_sdk_cloudwatchlogs::error::DisplayErrorContext;
+use aws_types::SdkConfig;
 use futures_util::StreamExt;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde::{Deserialize, Serialize};

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use aws_types::SdkConfig;
 use aws_sdk_cloudwatch::Client as CloudWatch;
 use aws_sdk_cloudwatch::types::MetricAlarm;
 use aws_sdk_sns::Client as Sns;
 use aws_sdk_sqs::Client as Sqs;
 use aws_sdk_sqs::types::QueueAttributeName as Attribute;
+use aws_types::SdkConfig;
 use futures_util::future::join_all;
 
 use super::listening::{Audience, audiences};

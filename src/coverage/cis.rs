@@ -5,12 +5,12 @@
 //! that metric goes off at one event and is heard.
 //! <https://docs.aws.amazon.com/securityhub/latest/userguide/cloudwatch-controls.html#cloudwatch-7>
 
-use aws_types::SdkConfig;
 use aws_sdk_cloudwatch::Client as CloudWatch;
 use aws_sdk_cloudwatch::types::MetricAlarm;
 use aws_sdk_cloudwatchlogs::Client as Logs;
 use aws_sdk_cloudwatchlogs::types::{MetricFilter, MetricTransformation};
 use aws_sdk_sns::Client as Sns;
+use aws_types::SdkConfig;
 use serde_json::Value;
 
 use super::alarms::{deaf, topics};

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use aws_types::SdkConfig;
 use aws_sdk_kms::Client as Kms;
 use aws_sdk_sns::Client as Sns;
+use aws_types::SdkConfig;
 
 use super::policy::{Answer, Request};
 use super::{About, Check, Look, Parts, is_missing, plain, why};

@@ -13,9 +13,9 @@ mod trail;
 
 use std::time::Duration;
 
-use aws_types::SdkConfig;
 use aws_sdk_sns::config::timeout::TimeoutConfig;
 use aws_sdk_sns::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_types::SdkConfig;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -241,7 +241,10 @@ pub(crate) fn in_region(sdk: &SdkConfig, region: &str) -> SdkConfig {
         .connect_timeout(crate::aws::CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT)
         .operation_timeout(ANSWER);
-    sdk.to_builder().region(aws_sdk_sns::config::Region::new(region.to_owned())).timeout_config(timeouts.build()).build()
+    sdk.to_builder()
+        .region(aws_sdk_sns::config::Region::new(region.to_owned()))
+        .timeout_config(timeouts.build())
+        .build()
 }
 
 /// What a check that failed, or the end of that, is to those who are told: `over` when it is mended.

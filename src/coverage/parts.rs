@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use aws_types::SdkConfig;
 use aws_sdk_sns::error::ProvideErrorMetadata;
+use aws_types::SdkConfig;
 
 use super::{About, Check, Look, Verdict, in_region, why};
 use crate::escape::inert;

@@ -1,8 +1,8 @@
 //! Do the guard's rules let its signals through, and can the alert function take them?
 
-use aws_types::SdkConfig;
 use aws_sdk_eventbridge::operation::describe_rule::DescribeRuleOutput;
 use aws_sdk_eventbridge::types::Target;
+use aws_types::SdkConfig;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 

@@ -1,10 +1,10 @@
 //! Does a trail record what the guard lives on? Without one no call to KMS reaches EventBridge.
 //! <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event-cloudtrail.html>
 
-use aws_types::SdkConfig;
 use aws_sdk_cloudtrail::Client;
 use aws_sdk_cloudtrail::operation::get_event_selectors::GetEventSelectorsOutput;
 use aws_sdk_cloudtrail::types::{AdvancedFieldSelector, Trail as Described};
+use aws_types::SdkConfig;
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 

@@ -235,6 +235,10 @@ TAMPERING = {
         ("monitoring", "DeleteAlarms", "alarmNames", lambda name: ["other", name]),
         ("monitoring", "DisableAlarmActions", "alarmNames", lambda name: [name]),
     ],
+    "AWS::Scheduler::Schedule": [
+        ("scheduler", "DeleteSchedule", "name", str),
+        ("scheduler", "UpdateSchedule", "name", str),
+    ],
     "AWS::IAM::Role": [("iam", "DetachRolePolicy", "roleName", str), ("iam", "DeleteRole", "roleName", str)],
     "AWS::Logs::LogGroup": [("logs", "DeleteLogGroup", "logGroupName", str)],
 }
