@@ -12,13 +12,14 @@ from jsonschema import Draft202012Validator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 from py_ocsf_models.events.findings.detection_finding import DetectionFinding
 
-DOCUMENTS = Path(__file__).parents[2] / "target/tmp/ocsf/documents.jsonl"
+DOCUMENTS = Path(__file__).parents[2] / "target/tmp/ocsf"
 
 
 @pytest.fixture(scope="module")
 def documents() -> list[dict]:
-    assert DOCUMENTS.exists(), "run `cargo test --test alerts` first: it writes the documents"
-    documents = [json.loads(line) for line in DOCUMENTS.read_text().splitlines()]
+    files = [DOCUMENTS / name for name in ("documents.jsonl", "sweep.jsonl")]
+    assert all(file.exists() for file in files), "run `cargo test --all-features` first: it writes the documents"
+    documents = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert len(documents) > 300
     return documents
 
