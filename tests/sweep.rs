@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
 #![recursion_limit = "256"]
 
+#[allow(dead_code, reason = "the samples are for the alerts of signals")]
 mod sound;
 
 use std::collections::BTreeSet;
