@@ -1,6 +1,7 @@
 """The watch function on the local AWS: its schedules fire, and what they find reaches the subscribers."""
 
 import json
+import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -24,11 +25,23 @@ class Watched:
         self.alerts = guarded.inbox("AlertsTopicArn", event_name=["key-at-risk", "guard-blind"])
         self.findings = guarded.inbox("FindingsTopicArn", detection=["key-at-risk", "guard-blind"])
 
-    def sweep(self, time: float) -> None:
-        self.aws.fire_schedule(self.names["SweepSchedule"], time=time)
+    def sweep(self, at: float) -> None:
+        self._fire("SweepSchedule", at)
 
-    def coverage(self, time: float) -> None:
-        self.aws.fire_schedule(self.names["CoverageSchedule"], time=time)
+    def coverage(self, at: float) -> None:
+        self._fire("CoverageSchedule", at)
+
+    def _fire(self, schedule: str, at: float) -> None:
+        """Fire a schedule and wait until its run has left its line in the log, which is after everything else."""
+        self.aws.fire_schedule(self.names[schedule], time=at)
+        logs, group = self.aws.client("logs"), self.outputs["WatchLogGroupName"]
+        scheduled = datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        for _ in range(240):
+            lines = [event["message"] for event in logs.filter_log_events(logGroupName=group).get("events", [])]
+            if any(f'"ScheduledTime":"{scheduled}"' in line for line in lines):
+                return
+            time.sleep(0.25)
+        raise TimeoutError(f"{schedule} did not end its run of {scheduled}: {lines[-5:]}")
 
 
 @pytest.fixture
@@ -53,8 +66,8 @@ def test_the_daily_schedule_tells_every_key_in_danger(watched: Watched) -> None:
     kms.disable_key(KeyId=disabled)
     kms.schedule_key_deletion(KeyId=deleted, PendingWindowInDays=7)
     # A day before it is over; KMS's own clock isn't moved, so the schedule's is.
-    time = at(days=6)
-    watched.sweep(time)
+    day = at(days=6)
+    watched.sweep(day)
     digest = watched.digests.next(timeout=60)
     assert "3 KMS keys at risk, the first is destroyed in " in digest.subject
     rows = digest.body[digest.body.index("KEYS AT RISK") :]
@@ -67,14 +80,17 @@ def test_the_daily_schedule_tells_every_key_in_danger(watched: Watched) -> None:
     assert reminder.attributes["severity"] == "Critical"
     assert f"aws kms cancel-key-deletion --region eu-west-1 --key-id {deleted}" in reminder.body
     # The same day again: nothing new to machines but the same uids.
-    watched.sweep(time)
+    watched.sweep(day)
     again = [finding(watched.findings.next(timeout=60)) for _ in range(3)]
     assert {f["metadata"]["uid"] for f in again} == {f["metadata"]["uid"] for f in told.values()}
 
 
 def test_a_trail_that_stops_is_told_once_and_so_is_its_start(watched: Watched) -> None:
     trails = watched.aws.client("cloudtrail")
-    about_the_trail = lambda message: message.attributes.get("finding_uid", "").endswith("/guard/trail-logging")  # noqa: E731
+
+    def about_the_trail(message: Any) -> bool:
+        return message.attributes.get("finding_uid", "").endswith("/guard/trail-logging")
+
     watched.coverage(at(hours=0))
     trails.stop_logging(Name="management")
     watched.coverage(at(hours=1))
@@ -94,15 +110,9 @@ def test_every_run_leaves_a_heartbeat_and_silence_sets_the_alarm_off(watched: Wa
     metric = {"Namespace": "KmsKeyGuard", "MetricName": "Heartbeat"}
     dimensions = [{"Name": "Function", "Value": watched.outputs["WatchFunctionName"]}]
     cloudwatch = watched.aws.client("cloudwatch")
-    for _ in range(60):
-        beats = cloudwatch.get_metric_statistics(
-            **metric, Dimensions=dimensions, StartTime=at(hours=-1), EndTime=at(hours=1), Period=3600, Statistics=["Sum"]
-        )["Datapoints"]
-        if beats:
-            break
-        # What a function logs is there shortly after it answered.
-        watched.digests.all()
-        __import__("time").sleep(0.5)
+    beats = cloudwatch.get_metric_statistics(
+        **metric, Dimensions=dimensions, StartTime=at(hours=-1), EndTime=at(hours=1), Period=3600, Statistics=["Sum"]
+    )["Datapoints"]
     assert sum(point["Sum"] for point in beats) >= 1
     alarm = watched.names["WatchSilentAlarm"]
     assert watched.aws.evaluate_alarms(time=at(minutes=30))[alarm] == "OK"
