@@ -20,7 +20,7 @@ export ZIG_GLOBAL_CACHE_DIR := $(CURDIR)/.local/cache/zig
 # What SAM and the linters need to know of AWS: a Region, and no account.
 OFFLINE := AWS_DEFAULT_REGION=eu-west-1 AWS_EC2_METADATA_DISABLED=true
 
-.PHONY: help demo local test check faults load fuzz bench build deploy lint fmt clean tools
+.PHONY: help demo local test check faults load fuzz counts bench build deploy lint fmt clean tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ load: tools $(VENV)/ready ## 10,000 mixed signals through the release binary, ev
 
 fuzz: tools ## 1,000,000 inputs that no one would send
 	FUZZ_CASES=250000 cargo test --profile fuzz --test fuzz -- --nocapture
+
+counts: tools ## size and instructions of the release binaries against bench/baseline.json (UPDATE=1 writes it)
+	@$(PYTHON) bench/counts.py
 
 bench: tools ## measure starts, events, sizes and replay beside their peers, into bench/results.md (QUICK=1: a short run)
 	@$(PYTHON) bench/bench.py

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +72,20 @@ def has_valgrind() -> bool:
 # ---- instructions and allocations --------------------------------------------------------------------------------
 
 
-def per_event(binary: Path) -> dict[str, dict[str, int]]:
+COUNTED = {"callgrind": ["instructions"], "dhat": ["allocated bytes", "allocations"]}
+"""What each of valgrind's tools counts."""
+
+
+def per_event(binary: Path, tools: Sequence[str] = tuple(COUNTED)) -> dict[str, dict[str, int]]:
     """Instructions, and allocations with their bytes: of the start with the first event, and of a warm event."""
 
     async def both(tool: str) -> tuple[list[int], list[int]]:
         return await under(tool, binary, 0), await under(tool, binary, ROUNDS)
 
     found: dict[str, dict[str, int]] = {}
-    for tool, names in (("callgrind", ["instructions"]), ("dhat", ["allocated bytes", "allocations"])):
+    for tool in tools:
         started, handled = asyncio.run(both(tool))
-        for name, first, all_ in zip(names, started, handled, strict=True):
+        for name, first, all_ in zip(COUNTED[tool], started, handled, strict=True):
             warm = (all_ - first) // (ROUNDS * len(EVENTS))
             found[name] = {"start and first event": first, "warm event": warm}
     return found
@@ -123,7 +128,7 @@ def count() -> dict[str, Any]:
             raise Wrong(f"{' '.join(build)} failed")
         found["binaries"][name] = {"stripped bytes": (RELEASE / name).stat().st_size}
     if has_valgrind():
-        found["instructions"] = per_event(RELEASE / "alert")["instructions"]
+        found["instructions"] = per_event(RELEASE / "alert", ["callgrind"])["instructions"]
     return found
 
 
