@@ -20,7 +20,7 @@ export ZIG_GLOBAL_CACHE_DIR := $(CURDIR)/.local/cache/zig
 # What SAM and the linters need to know of AWS: a Region, and no account.
 OFFLINE := AWS_DEFAULT_REGION=eu-west-1 AWS_EC2_METADATA_DISABLED=true
 
-.PHONY: help demo local test check faults load fuzz counts bench build deploy lint fmt clean tools
+.PHONY: help demo local test check faults load accounts fuzz counts bench build deploy lint fmt clean tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ faults: tools $(VENV)/ready ## every fault of SNS and KMS against the release bi
 load: tools $(VENV)/ready ## 10,000 mixed signals through the release binary, every alert accounted for
 	cargo build --release --bin alert
 	@$(VENV)/bin/python -m local.load
+
+accounts: tools $(VENV)/ready ## 500 accounts of an organization through the release binary, every call accounted for
+	cargo build --release --bin alert
+	@$(VENV)/bin/python -m local.accounts
 
 fuzz: tools ## 1,000,000 inputs that no one would send
 	FUZZ_CASES=250000 cargo test --profile fuzz --test fuzz -- --nocapture

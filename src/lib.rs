@@ -75,6 +75,8 @@ pub mod prove;
 pub mod redrive;
 #[cfg(feature = "cli")]
 pub mod replay;
+#[cfg(feature = "watch")]
+pub mod roster;
 
 pub mod aws;
 pub mod error;

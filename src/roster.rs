@@ -72,7 +72,8 @@ impl Roster {
         heard: Option<&BTreeSet<Place>>,
     ) -> Self {
         let mut missing = BTreeMap::new();
-        let places = |account: &String| expected.regions.iter().map(|region| (account.clone(), region.clone())).collect();
+        let places =
+            |account: &String| expected.regions.iter().map(|region| (account.clone(), region.clone())).collect();
         let silent = |place: &Place| heard.is_some_and(|heard| !heard.contains(place));
         for (account, settled) in &expected.members {
             let places: Vec<Place> = places(account);
@@ -149,7 +150,12 @@ pub async fn roster(sdk: &SdkConfig, heartbeats: &str, now: OffsetDateTime) -> R
     let stacks = aws_sdk_cloudformation::Client::new(sdk);
     let set = match stack_set(&stacks).await {
         Ok(set) => set,
-        Err(why) => return Roster { unknown: vec![format!("The StackSet {STACK_SET} couldn't be read: {why}.")], ..Roster::default() },
+        Err(why) => {
+            return Roster {
+                unknown: vec![format!("The StackSet {STACK_SET} couldn't be read: {why}.")],
+                ..Roster::default()
+            };
+        }
     };
     let logs = aws_sdk_cloudwatchlogs::Client::new(sdk);
     let organizations = aws_sdk_organizations::Client::new(sdk);
@@ -219,7 +225,8 @@ async fn expected(
             while let Some(page) = pages.next().await {
                 page.map_err(said)?.accounts().iter().for_each(&mut note);
             }
-            let mut pages = organizations.list_organizational_units_for_parent().parent_id(&unit).into_paginator().send();
+            let mut pages =
+                organizations.list_organizational_units_for_parent().parent_id(&unit).into_paginator().send();
             while let Some(page) = pages.next().await {
                 units.extend(page.map_err(said)?.organizational_units().iter().filter_map(|unit| unit.id.clone()));
             }
@@ -394,7 +401,10 @@ mod tests {
         let roster = Roster::of(&expected, Some(&BTreeMap::new()), None);
         let text = roster.text().join("\n");
         assert_eq!(roster.missing.len(), 200);
-        assert!(text.contains("200 have no spoke: 444455550000 in all Regions; 444455550001 in all Regions;"), "{text}");
+        assert!(
+            text.contains("200 have no spoke: 444455550000 in all Regions; 444455550001 in all Regions;"),
+            "{text}"
+        );
         assert!(text.ends_with("; and 10 accounts more."), "{text}");
     }
 

@@ -32,13 +32,8 @@ class Organization:
 
     def spoke(self, account: str, region: str, **parameters: str) -> None:
         """Deploy the spoke, as the StackSet does."""
-        values = {
-            "HubEventBusArn": self.hub["HubEventBusArn"],
-            "HubRoleArn": self.hub["AlertFunctionRoleArn"],
-            "OrganizationId": self.id,
-            "HomeRegion": REGION,
-            **parameters,
-        }
+        hub = dict(pair.split("=", 1) for pair in self.hub["SpokeParameters"].split())
+        values = {**hub, "HomeRegion": REGION, **parameters}
         stacks = self.aws.client("cloudformation", account, region)
         stacks.create_stack(
             StackName="StackSet-kms-key-guard-spoke",
@@ -62,7 +57,7 @@ class Organization:
         """A key with an alias and a tag, and the client of the person who has it."""
         kms = self.aws.client("kms", region=region, **self.aws.person("alice", "platform-admin", account, region))
         arn = kms.create_key(Tags=[{"TagKey": "owner", "TagValue": f"team-{account}"}])["KeyMetadata"]["Arn"]
-        kms.create_alias(AliasName=f"alias/payments-{arn[-12:]}", TargetKeyId=arn)
+        kms.create_alias(AliasName=f"alias/db-{arn[-8:]}", TargetKeyId=arn)
         return kms, arn
 
     def inbox(self, topic: str = "AlertsTopicArn", **filter_policy: Any) -> Inbox:
@@ -104,7 +99,7 @@ def test_a_key_in_any_account_and_region_is_told_of_at_the_hub(
     alert, finding = alerts.next(), json.loads(findings.next().body)
     assert alert.attributes["detection"] == "key-deletion-scheduled"
     assert (alert.attributes["account"], alert.attributes["region"]) == (account, region)
-    assert f"alias/payments-{arn[-12:]} scheduled for deletion" in alert.subject
+    assert f"alias/db-{arn[-8:]} scheduled for deletion" in alert.subject
     assert f"{account} {region}" in alert.subject
     assert f"--region {region} --key-id {arn}" in alert.body
     assert f"https://{region}.console.aws.amazon.com/kms/" in alert.body
@@ -157,7 +152,7 @@ def test_an_account_without_the_reader_role_is_told_of_without_the_facts(organiz
 
 def test_a_reader_role_that_trusts_another_function_is_told_of_without_the_facts(organization: Organization) -> None:
     account = organization.join()
-    organization.spoke(account, REGION, HubRoleArn=f"arn:aws:iam::{ACCOUNT}:role/another")
+    organization.spoke(account, REGION, HubRoleName="another")
     kms, arn = organization.key(account, REGION)
     alerts = organization.inbox(key_arn=[arn])
     kms.disable_key(KeyId=arn)

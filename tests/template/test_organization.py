@@ -16,23 +16,26 @@ SPOKE_ACCOUNT = "444455556666"
 BUS = f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/kms-key-guard"
 HUB_ROLE = f"arn:aws:iam::{ACCOUNT}:role/kms-key-guard-AlertFunctionRole-1A2B3C"
 HUB = {"OrganizationId": ORGANIZATION}
+HUB_IS = {
+    "HubAccountId": ACCOUNT,
+    "HubRegion": REGION,
+    "HubRoleName": HUB_ROLE.partition("/")[2],
+    "OrganizationId": ORGANIZATION,
+}
 OPT_INS = {"ReportDeniedAttempts": "true", "ReportLostKeyUse": "true"}
 TEMPLATES = pytest.mark.parametrize("template", ["stackset/spoke.yaml", "stackset/org.yaml"])
 READER = "kms-key-guard-spoke-reader"
 
 
 def spoke(parameters=None, *, account=SPOKE_ACCOUNT, region="us-east-1", home=REGION, **where):
-    hub = {"HubEventBusArn": BUS, "HubRoleArn": HUB_ROLE, "OrganizationId": ORGANIZATION, "HomeRegion": home}
-    return Stack(hub | (parameters or {}), account=account, region=region, file="stackset/spoke.yaml", **where)
+    return Stack(HUB_IS | {"HomeRegion": home} | (parameters or {}), account=account, region=region, file="stackset/spoke.yaml", **where)
 
 
 def rollout(parameters=None):
     required = {
         "OrganizationalUnitIds": "ou-ab12-11112222,r-ab12",
         "Regions": "eu-central-1,us-east-1",
-        "HubEventBusArn": BUS,
-        "HubRoleArn": HUB_ROLE,
-        "OrganizationId": ORGANIZATION,
+        **HUB_IS,
     }
     return Stack(required | (parameters or {}), file="stackset/org.yaml")
 
@@ -85,10 +88,10 @@ def test_parameters_explain_themselves_and_are_labelled(template):
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
     [
-        ("HubEventBusArn", [BUS, "arn:aws-cn:events:cn-north-1:111122223333:event-bus/guard"],
-         ["kms-key-guard", BUS.replace("events", "sqs"), BUS.replace(ACCOUNT, "1111"), f"{BUS} "]),
-        ("HubRoleArn", [HUB_ROLE, "arn:aws:iam::111122223333:role/path/guard"],
-         ["guard", "arn:aws:sts::111122223333:assumed-role/guard/x", "arn:aws:iam::111122223333:root", "*"]),
+        ("HubAccountId", [ACCOUNT], ["", "1111", "*", f"{ACCOUNT} "]),
+        ("HubRegion", ["eu-west-1", "us-gov-west-1"], ["", "all", "eu-west", "EU-WEST-1"]),
+        ("HubEventBusName", ["kms-key-guard", "guard_2"], ["", BUS, "*", "kms key"]),
+        ("HubRoleName", ["kms-key-guard-AlertFunctionRole-1A2B3C"], ["", HUB_ROLE, "path/guard", "*", "r" * 65]),
         ("OrganizationId", [ORGANIZATION], ["", "*", "r-ab12", "o-"]),
         ("HomeRegion", ["eu-west-1", "us-gov-west-1", "ap-southeast-2", "eusc-de-east-1"], ["", "all", "eu-west", "EU-WEST-1"]),
         ("Regions", ["eu-west-1"], ["", "all", "eu-west-1 "]),
@@ -153,9 +156,16 @@ def test_without_an_organization_the_stack_is_what_it_was(parameters):
     changed = {name for name, resource in single.resources.items() if hub.resources[name] != resource}
     assert changed == {"AlertFunction", "AlertFunctionRole", "AlertsTopicPolicy", "MassEventAlarm", "RuleDeadLetterQueuePolicy"}
     assert single.outputs.items() <= hub.outputs.items()
-    assert set(hub.outputs) - set(single.outputs) == {"HubEventBusArn"}
+    assert set(hub.outputs) - set(single.outputs) == {"SpokeParameters"}
     assert "organization" not in json.dumps([single.resources, single.outputs]).lower()
     assert "kms-key-guard-spoke" not in json.dumps([single.resources, single.outputs])
+
+
+def test_hub_gives_out_what_its_spokes_have_to_know():
+    given = dict(pair.split("=", 1) for pair in Stack(HUB | OPT_INS).outputs["SpokeParameters"].split())
+    assert given == HUB_IS | OPT_INS | {"HubEventBusName": "<HubEventBus>", "HubRoleName": "<AlertFunctionRole>"}
+    required = {name for name, p in source("stackset/spoke.yaml")["Parameters"].items() if "Default" not in p}
+    assert required - set(given) == {"HomeRegion"}
 
 
 def test_function_is_told_of_the_reader_role_at_the_hub_only():
@@ -365,10 +375,8 @@ def test_alarm_can_be_saved_and_the_queue_stays():
 
 @pytest.mark.parametrize(("partition", "region"), [("aws-cn", "cn-north-1"), ("aws-us-gov", "us-gov-west-1")])
 def test_every_arn_is_of_the_partition_it_is_deployed_to(partition, region):
-    bus, role = (arn.replace("arn:aws:", f"arn:{partition}:") for arn in (BUS, HUB_ROLE))
-    parameters = {"HubEventBusArn": bus, "HubRoleArn": role}
     for stack in (
-        spoke(parameters, partition=partition, region=region, home=region),
+        spoke(partition=partition, region=region, home=region),
         Stack(HUB, partition=partition, region=region),
     ):
         arns = [text for text in strings(stack.resources) if text.startswith("arn:") and not text.startswith("arn:*:")]
@@ -404,9 +412,8 @@ def test_rollout_gives_the_spoke_every_parameter_and_the_rights_it_needs():
     spokes = rollout(OPT_INS).properties("Spokes")
     given = {p["ParameterKey"]: p["ParameterValue"] for p in spokes["Parameters"]}
     assert given == {
-        "HubEventBusArn": BUS,
-        "HubRoleArn": HUB_ROLE,
-        "OrganizationId": ORGANIZATION,
+        **HUB_IS,
+        "HubEventBusName": "kms-key-guard",
         "HomeRegion": "eu-central-1",
         "AlarmOnUndelivered": "true",
         **OPT_INS,
