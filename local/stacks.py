@@ -9,11 +9,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from ministack.core.responses import get_account_id, get_region
 from ministack.services import kms
-from ministack.services.cloudformation import provisioners
+from ministack.services.cloudformation import changesets, provisioners
+from ministack.services.cloudformation import handlers as operations
+from ministack.services.cloudformation import stacks as deployments
 
 from . import cloudtrail
-from .pinned import replace_entry
+from .pinned import replace, replace_entry
 
 PRINCIPAL = "cloudformation.amazonaws.com"
 
@@ -22,13 +25,25 @@ Calls = list[tuple[str, str, dict[str, Any]]]
 
 
 def mend() -> None:
-    """Record what CloudFormation does to these resources."""
+    """Record what CloudFormation does to these resources, and let conditions ask where the stack is."""
+    for module in (changesets, deployments, operations):
+        replace(module, "_evaluate_conditions", "template params", _knowing_the_place)
     for resource_type, calls in RECORDED.items():
         handlers = provisioners._RESOURCE_HANDLERS.get(resource_type, {})
         where = f"_RESOURCE_HANDLERS[{resource_type!r}]"
         replace_entry(handlers, "create", where, lambda original, calls=calls: _created(original, calls))
         replace_entry(handlers, "update", where, lambda original, calls=calls: _updated(original, calls))
         replace_entry(handlers, "delete", where, lambda original, calls=calls: _deleted(original, calls))
+
+
+def _knowing_the_place(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Pseudo parameters in conditions, which ministack takes for their names."""
+
+    def evaluate_conditions(template: dict, params: dict) -> dict:
+        place = {"AWS::AccountId": get_account_id(), "AWS::Region": get_region(), "AWS::Partition": "aws"}
+        return original(template, {**{name: {"Value": value} for name, value in place.items()}, **params})
+
+    return evaluate_conditions
 
 
 def _created(original: Callable[..., Any], calls: Callable[..., Calls]) -> Callable[..., Any]:

@@ -4,12 +4,15 @@ The hub is deployed with `sam deploy`, the spokes by CloudFormation from stackse
 """
 
 import json
+import subprocess
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+from samcli.yamlhelper import yaml_parse
 
 from local import aws as local
 from local.aws import ACCOUNT, REGION, ROOT, Inbox, LocalAws
@@ -230,8 +233,23 @@ def test_a_spoke_that_is_removed_leaves_nothing_behind(organization: Organizatio
         StackName="StackSet-kms-key-guard-spoke", WaiterConfig={"Delay": 1, "MaxAttempts": 60}
     )
     assert organization.aws.client("events", account).list_rules(NamePrefix="kms-key-guard")["Rules"] == []
-    assert "QueueUrls" not in organization.aws.client("sqs", account).list_queues(QueueNamePrefix="kms-key-guard")
+    queues = organization.aws.client("sqs", account).list_queues(QueueNamePrefix="kms-key-guard")
+    assert queues.get("QueueUrls", []) == []
     roles = organization.aws.client("iam", account).list_roles()["Roles"]
     assert [role["RoleName"] for role in roles if role["RoleName"].startswith("kms-key-guard")] == []
     alarms = organization.aws.client("cloudwatch", account).describe_alarms(AlarmNamePrefix="kms-key-guard")
     assert alarms["MetricAlarms"] == []
+
+
+def test_the_rollout_takes_the_spoke_of_this_checkout_along(organization: Organization, tmp_path: Path) -> None:
+    """`sam deploy` packages the same way; the local AWS has no StackSets to go on from there."""
+    storage = organization.aws.client("s3")
+    storage.create_bucket(Bucket="rollout", CreateBucketConfiguration={"LocationConstraint": REGION})
+    packaged = tmp_path / "org.yaml"
+    command = ["sam", "package", "--template-file", ROOT / "stackset/org.yaml", "--s3-bucket", "rollout"]
+    environment = local.environment(**organization.aws.environment())
+    subprocess.run([*command, "--output-template-file", packaged], env=environment, check=True, capture_output=True)
+    address = yaml_parse(packaged.read_text())["Resources"]["Spokes"]["Properties"]["TemplateURL"]
+    (uploaded,) = storage.list_objects_v2(Bucket="rollout")["Contents"]
+    assert address.startswith("https://") and address.endswith(f"/rollout/{uploaded['Key']}")
+    assert storage.get_object(Bucket="rollout", Key=uploaded["Key"])["Body"].read() == SPOKE.encode()
