@@ -251,5 +251,5 @@ def test_the_rollout_takes_the_spoke_of_this_checkout_along(organization: Organi
     subprocess.run([*command, "--output-template-file", packaged], env=environment, check=True, capture_output=True)
     address = yaml_parse(packaged.read_text())["Resources"]["Spokes"]["Properties"]["TemplateURL"]
     (uploaded,) = storage.list_objects_v2(Bucket="rollout")["Contents"]
-    assert address.startswith("https://") and address.endswith(f"/rollout/{uploaded['Key']}")
+    assert address.endswith(f"/rollout/{uploaded['Key']}")
     assert storage.get_object(Bucket="rollout", Key=uploaded["Key"])["Body"].read() == SPOKE.encode()
