@@ -39,6 +39,10 @@ pub const STACK_NAME: &str = "STACK_NAME";
 #[cfg(feature = "watch")]
 pub const LOG_GROUP_NAME: &str = "LOG_GROUP_NAME";
 
+/// The log of an organization's heartbeats, at its hub.
+#[cfg(feature = "watch")]
+pub const HEARTBEAT_LOG_GROUP: &str = "HEARTBEAT_LOG_GROUP";
+
 const FUNCTION_NAME_TAKES: &str =
     "the name of the function, which Lambda sets: this program only runs as a Lambda function";
 
@@ -137,6 +141,8 @@ pub struct WatchConfig {
     pub rules: Rules,
     /// How many days before a key is lost people are reminded of it; at least one number, the largest first.
     pub reminder_days: Vec<u8>,
+    /// Where the heartbeats of an organization's spokes are, at its hub.
+    pub heartbeats: Option<String>,
 }
 
 #[cfg(feature = "watch")]
@@ -161,6 +167,7 @@ impl WatchConfig {
                 ..Rules::default()
             },
             reminder_days,
+            heartbeats: value(HEARTBEAT_LOG_GROUP),
         })
     }
 }

@@ -6,13 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_config::SdkConfig;
 use aws_sdk_cloudformation::types::{CallAs, StackInstanceDetailedStatus, StackInstanceStatus, StackInstanceSummary};
 use aws_sdk_organizations::types::{Account, AccountState};
 use aws_sdk_sns::error::DisplayErrorContext;
+use aws_types::SdkConfig;
 use serde::Deserialize;
 use time::{Duration, OffsetDateTime};
 
+use crate::coverage::{About, Check, Verdict};
 use crate::escape::inert;
 use crate::key::{Region, is_account_id};
 
@@ -24,6 +25,13 @@ pub const HEARD_WITHIN: Duration = Duration::hours(26);
 
 /// How many of one kind are named.
 const NAMED: usize = 40;
+
+/// The check of the digest that the roster is.
+pub static HEARD: About = About {
+    id: "organization-heard",
+    what: "Every account and Region of the organization has a spoke that reaches the hub.",
+    kind: "AWS::CloudFormation::StackSet",
+};
 
 /// An account and a Region.
 pub type Place = (String, Region);
@@ -122,6 +130,17 @@ impl Roster {
         }
         lines.extend(self.unknown.iter().cloned());
         lines
+    }
+
+    /// As a check among those of the guard itself.
+    pub fn check(&self) -> Check {
+        let text = self.text().join(" ");
+        let verdict = match (self.missing.is_empty(), self.unknown.is_empty()) {
+            (false, _) => Verdict::Fail(text),
+            (true, false) => Verdict::Unknown(text),
+            (true, true) => Verdict::Pass(text),
+        };
+        Check { about: &HEARD, verdict, fix: Vec::new() }
     }
 
     /// The places account by account, as far as there is room.
@@ -341,6 +360,7 @@ mod tests {
         let roster = Roster::of(&expected(&["eu-west-1", "us-east-1"]), Some(&instances), Some(&heard));
         assert!(roster.is_whole());
         assert_eq!((roster.accounts, roster.regions), (3, 2));
+        assert_eq!(roster.check().verdict.name(), "pass");
     }
 
     #[test]
@@ -364,6 +384,7 @@ mod tests {
             ]
             .into()
         );
+        assert_eq!(roster.check().verdict.name(), "fail");
         assert_eq!(
             roster.text(),
             [
@@ -390,6 +411,9 @@ mod tests {
         assert!(Roster::of(&expected(&["eu-west-1"]), None, Some(&heard)).missing.is_empty());
         let (instances, _) = all(&["eu-west-1"]);
         assert!(Roster::of(&expected(&["eu-west-1"]), Some(&instances), None).missing.is_empty());
+        let roster = Roster { unknown: vec!["The heartbeats couldn't be read: no.".into()], ..Roster::default() };
+        assert_eq!(roster.check().verdict.name(), "unknown");
+        assert!(roster.check().verdict.text().ends_with("The heartbeats couldn't be read: no."));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use crate::assess::assess;
@@ -29,6 +29,7 @@ use crate::publish::Publisher;
 use crate::render::Alert;
 use crate::render::digest::{Contents, Digest};
 use crate::render::text::why_unknown;
+use crate::roster::{Roster, roster};
 use crate::sweep::{paced, sweep};
 
 /// Messages a second to SNS: a third of its smallest quota, 300.
@@ -181,7 +182,9 @@ impl Watch {
     ) -> Result<(Outcome, Run), Error> {
         // Half of the time is for looking, half for publishing.
         let looked = Instant::now() + until.saturating_duration_since(Instant::now()) / 2;
-        let (swept, checks) = tokio::join!(sweep(&self.kms, time, looked), self.checks(&place.region));
+        let (swept, mut checks, spokes) =
+            tokio::join!(sweep(&self.kms, time, looked), self.checks(&place.region), self.spokes(now, looked));
+        checks.extend(spokes);
         let swept = swept.map_err(|why| Error::Sweep(why_unknown(&why)))?;
         let findings = swept.at_risk.iter().map(|key| {
             let mut finding = key.finding(time);
@@ -299,6 +302,13 @@ impl Watch {
             }
         };
         paced(findings.iter(), MESSAGES_A_SECOND).map(publish).buffer_unordered(MESSAGES_IN_FLIGHT).collect().await
+    }
+
+    /// At the hub of an organization: whether all its accounts and Regions are heard.
+    async fn spokes(&self, now: OffsetDateTime, until: Instant) -> Option<Check> {
+        let heartbeats = self.config.heartbeats.as_deref()?;
+        let late = |_| Roster { unknown: vec!["Asking for the spokes took too long.".into()], ..Roster::default() };
+        Some(timeout_at(until, roster(&self.sdk, heartbeats, now)).await.unwrap_or_else(late).check())
     }
 
     /// The checks of the guard itself, but whether its alarms are quiet: those that go off have told so themselves, and

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
+from test_patterns import local_aws_matches
+
 from deployed import ACCOUNT, OPTED_IN, REGION, ROOT, Stack, source, statements, strings
 
 ORGANIZATION = "o-a1b2c3d4e5"
@@ -25,6 +27,7 @@ HUB_IS = {
 OPT_INS = {"ReportDeniedAttempts": "true", "ReportLostKeyUse": "true"}
 TEMPLATES = pytest.mark.parametrize("template", ["stackset/spoke.yaml", "stackset/org.yaml"])
 READER = "kms-key-guard-spoke-reader"
+STACK_OF_THE_SET = f"arn:aws:cloudformation:us-east-1:{SPOKE_ACCOUNT}:stack/StackSet-kms-key-guard-spoke-0f1e2d3c/0a1b"
 
 
 def spoke(parameters=None, *, account=SPOKE_ACCOUNT, region="us-east-1", home=REGION, **where):
@@ -49,9 +52,10 @@ def rules(stack):
     }
 
 
-def about_keys(names):
-    """Without the rules about the stack itself, which only the stack they watch has."""
-    return {name for name in names if name != "GuardTestRule" and not name.startswith("Tampered")}
+def about_keys(patterns):
+    """Those of them that aren't about the guard itself or the spokes."""
+    about_something_else = {"SpokeAlarmRule", "HeartbeatRule", "UndeliveredAlarmRule", "GuardTestRule"}
+    return {name: rule for name, rule in patterns.items() if name not in about_something_else and "Tampered" not in name}
 
 
 # ---- The templates as files ---------------------------------------------------------------------------------------
@@ -118,17 +122,13 @@ def test_spoke_and_rollout_take_the_same_values():
 
 @pytest.mark.parametrize("parameters", [{}, OPT_INS, {"ReportLostKeyUse": "true"}], ids=["default", "opted in", "one"])
 def test_spoke_hub_and_single_account_have_the_same_rules(parameters):
-    everything = rules(Stack(parameters))
-    single = {name: everything[name] for name in about_keys(everything)}
-    hub = rules(Stack(parameters | HUB))
+    single, hub, forwarded = rules(Stack(parameters)), rules(Stack(parameters | HUB)), rules(spoke(parameters))
     on_the_bus = {name.removeprefix("Hub"): rule for name, rule in hub.items() if name.startswith("Hub")}
-    del on_the_bus["SpokeAlarmRule"], on_the_bus["HeartbeatRule"]
-    forwarded = rules(spoke(parameters))
-    del forwarded["UndeliveredAlarmRule"]
-    # A hub's rules are among those that are watched: the same patterns.
-    assert {name: rule for name, rule in hub.items() if not name.startswith("Hub")} == everything
-    assert on_the_bus == single
-    assert forwarded == single
+    assert {name: rule for name, rule in hub.items() if not name.startswith("Hub")} == single
+    assert about_keys(on_the_bus) == about_keys(single)
+    assert about_keys(forwarded) == about_keys(single)
+    for rule in ("TamperedSpokeRule", "TamperedTrailRule"):
+        assert on_the_bus[rule] == forwarded[rule] == single.get(rule, forwarded[rule])
 
 
 def test_what_a_spoke_forwards_of_itself_is_what_the_hub_listens_to():
@@ -154,7 +154,15 @@ def test_without_an_organization_the_stack_is_what_it_was(parameters):
     assert not [name for name in single.resources if name.startswith("Hub")]
     assert set(hub.resources) - set(single.resources) == {name for name in hub.resources if name.startswith("Hub")}
     changed = {name for name, resource in single.resources.items() if hub.resources[name] != resource}
-    assert changed == {"AlertFunction", "AlertFunctionRole", "AlertsTopicPolicy", "MassEventAlarm", "RuleDeadLetterQueuePolicy"}
+    assert changed == {
+        "AlertFunction",
+        "AlertFunctionRole",
+        "AlertsTopicPolicy",
+        "MassEventAlarm",
+        "RuleDeadLetterQueuePolicy",
+        "WatchFunction",
+        "WatchFunctionRole",
+    }
     assert single.outputs.items() <= hub.outputs.items()
     assert set(hub.outputs) - set(single.outputs) == {"SpokeParameters"}
     assert "organization" not in json.dumps([single.resources, single.outputs]).lower()
@@ -232,6 +240,37 @@ def test_hub_function_may_take_on_the_reader_role_in_its_organization_and_nothin
             {"StringEquals": {"aws:ResourceOrgID": ORGANIZATION}},
         ),
     ]
+
+
+def test_hub_watch_function_may_read_who_should_be_heard_and_who_was():
+    def may(stack):
+        return statements(stack.properties("WatchFunctionRole")["Policies"][0]["PolicyDocument"])
+
+    assert [statement for statement in may(Stack(HUB)) if statement not in may(Stack())] == [
+        ("Allow", ["logs:FilterLogEvents"], ["<HubHeartbeatLogGroup.Arn>"], None, None),
+        (
+            "Allow",
+            ["cloudformation:DescribeStackSet", "cloudformation:ListStackInstances"],
+            ["arn:aws:cloudformation:*:*:stackset/kms-key-guard-spoke:*"],
+            None,
+            None,
+        ),
+        (
+            "Allow",
+            [
+                "organizations:DescribeOrganization",
+                "organizations:ListAccounts",
+                "organizations:ListAccountsForParent",
+                "organizations:ListOrganizationalUnitsForParent",
+            ],
+            ["*"],
+            None,
+            None,
+        ),
+    ]
+    told = Stack(HUB).properties("WatchFunction")["Environment"]["Variables"]
+    assert told["HEARTBEAT_LOG_GROUP"] == "<HubHeartbeatLogGroup>"
+    assert "HEARTBEAT_LOG_GROUP" not in Stack().properties("WatchFunction")["Environment"]["Variables"]
 
 
 def test_spokes_alarm_reaches_people_without_the_function():
@@ -341,10 +380,9 @@ def test_reader_role_is_the_hub_functions_of_this_organization_and_reads_metadat
 )
 def test_each_place_has_one_set_of_rules_and_each_account_one_reader(account, region, forwards, reads):
     stack = spoke(OPT_INS, account=account, region=region)
-    assert set(stack.of_type("AWS::Events::Rule")) - {"HeartbeatRule", "UndeliveredAlarmRule"} == (
-        about_keys(Stack(OPT_INS).patterns()) if forwards else set()
-    )
-    assert {"HeartbeatRule", "UndeliveredAlarmRule"} <= set(stack.resources)
+    assert set(about_keys(rules(stack))) == (set(about_keys(rules(Stack(OPT_INS)))) if forwards else set())
+    assert ("TamperedTrailRule" in stack.resources) is forwards
+    assert {"HeartbeatRule", "UndeliveredAlarmRule", "TamperedSpokeRule"} <= set(stack.resources)
     assert ("ReaderRole" in stack.resources) is reads
 
 
@@ -382,6 +420,74 @@ def test_every_arn_is_of_the_partition_it_is_deployed_to(partition, region):
         arns = [text for text in strings(stack.resources) if text.startswith("arn:") and not text.startswith("arn:*:")]
         assert len(arns) > 3
         assert [arn for arn in arns if not arn.startswith(f"arn:{partition}:")] == []
+
+
+def tampering(service, action, parameters, session="admin"):
+    issuer = {"sessionContext": {"sessionIssuer": {"type": "Role", "userName": session}}} if session else {}
+    return {
+        "source": f"aws.{service}",
+        "detail-type": "AWS API Call via CloudTrail",
+        "account": SPOKE_ACCOUNT,
+        "region": "us-east-1",
+        "detail": {
+            "eventSource": f"{service}.amazonaws.com",
+            "eventName": action,
+            "requestParameters": parameters,
+            "userIdentity": {"type": "AssumedRole", **issuer},
+        },
+    }
+
+
+QUEUE_URL = f"https://sqs.us-east-1.amazonaws.com/{SPOKE_ACCOUNT}/kms-key-guard-spoke-undelivered"
+TAMPERINGS = [
+    ("events", "DisableRule", {"name": "kms-key-guard-spoke-api-call"}),
+    ("events", "DeleteRule", {"name": "kms-key-guard-spoke-heartbeat"}),
+    ("events", "PutRule", {"name": "kms-key-guard-spoke-tampered", "state": "DISABLED"}),
+    ("events", "RemoveTargets", {"rule": "kms-key-guard-spoke-api-call", "ids": ["hub"]}),
+    ("sqs", "DeleteQueue", {"queueUrl": QUEUE_URL}),
+    ("sqs", "PurgeQueue", {"queueUrl": QUEUE_URL}),
+    ("monitoring", "DeleteAlarms", {"alarmNames": ["cpu", "kms-key-guard-spoke-undelivered"]}),
+    ("iam", "DeleteRolePolicy", {"roleName": "kms-key-guard-spoke-forwarder-us-east-1", "policyName": "forward"}),
+    ("iam", "UpdateAssumeRolePolicy", {"roleName": READER}),
+    ("cloudformation", "DeleteStack", {"stackName": STACK_OF_THE_SET}),
+    ("cloudformation", "DeleteStack", {"stackName": "kms-key-guard-spoke"}),
+]
+
+
+def is_told(event):
+    pattern = next(rule["EventPattern"] for name, rule in spoke().of_type("AWS::Events::Rule").items() if name == "TamperedSpokeRule")
+    return local_aws_matches(pattern, event)
+
+
+@pytest.mark.parametrize(("service", "action", "parameters"), TAMPERINGS, ids=lambda value: str(value)[:40])
+def test_whoever_touches_the_spoke_is_told_of_unless_it_is_stack_sets(service, action, parameters):
+    assert is_told(tampering(service, action, parameters))
+    assert is_told(tampering(service, action, parameters, session=None))
+    assert not is_told(tampering(service, action, parameters, session="stacksets-exec-0123456789abcdef"))
+    failed = tampering(service, action, parameters)
+    failed["detail"]["errorCode"] = "AccessDenied"
+    assert not is_told(failed)
+
+
+@pytest.mark.parametrize(
+    ("service", "action", "parameters"),
+    [
+        ("events", "DisableRule", {"name": "nightly"}),
+        ("events", "DescribeRule", {"name": "kms-key-guard-spoke-api-call"}),
+        ("sqs", "DeleteQueue", {"queueUrl": QUEUE_URL.replace("kms-key-guard-spoke-undelivered", "orders")}),
+        ("monitoring", "DeleteAlarms", {"alarmNames": ["cpu"]}),
+        ("iam", "DeleteRole", {"roleName": "app"}),
+        ("cloudformation", "DeleteStack", {"stackName": "app"}),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_others_do_elsewhere_is_not_tampering(service, action, parameters):
+    assert not is_told(tampering(service, action, parameters))
+
+
+def test_patterns_fit_what_eventbridge_takes():
+    for stack in (Stack(HUB | OPT_INS), spoke(OPT_INS)):
+        assert max(map(len, stack.patterns().values())) <= 2048
 
 
 # ---- The rollout --------------------------------------------------------------------------------------------------
@@ -440,7 +546,6 @@ ARN = {
     "AWS::SQS::Queue": ("sqs", "us-east-1", "", "QueueName"),
     "AWS::CloudWatch::Alarm": ("cloudwatch", "us-east-1", "alarm:", "AlarmName"),
 }
-STACK = f"arn:aws:cloudformation:us-east-1:{SPOKE_ACCOUNT}:stack/StackSet-kms-key-guard-spoke-0f1e2d3c/0a1b"
 
 
 def denied(principal, action, resource):
@@ -455,7 +560,7 @@ def undoings():
             arn = f"arn:aws:{service}:{region}:{SPOKE_ACCOUNT}:{prefix}{resource['Properties'][name]}"
             yield from ((action, arn) for action in UNDOING[resource["Type"]])
     for action in ("DeleteStack", "UpdateStack", "CreateChangeSet", "ExecuteChangeSet", "SetStackPolicy"):
-        yield f"cloudformation:{action}", STACK
+        yield f"cloudformation:{action}", STACK_OF_THE_SET
 
 
 @pytest.mark.parametrize(("action", "resource"), list(undoings()), ids=lambda value: value.rsplit(":", 1)[-1])
@@ -483,7 +588,7 @@ def test_scp_lets_nobody_pose_as_stack_sets(principal):
         ("sqs:ReceiveMessage", f"arn:aws:sqs:us-east-1:{SPOKE_ACCOUNT}:kms-key-guard-spoke-undelivered"),
         ("sqs:DeleteMessage", f"arn:aws:sqs:us-east-1:{SPOKE_ACCOUNT}:kms-key-guard-spoke-undelivered"),
         ("events:DescribeRule", f"arn:aws:events:us-east-1:{SPOKE_ACCOUNT}:rule/kms-key-guard-spoke-api-call"),
-        ("cloudformation:DescribeStacks", STACK),
+        ("cloudformation:DescribeStacks", STACK_OF_THE_SET),
     ],
 )
 def test_scp_leaves_the_rest_of_the_account_alone(action, resource):
