@@ -23,4 +23,5 @@
     faults.py      `make faults`
     load.py        `make load`
     accounts.py    `make accounts`
+    roster.py      1,000 accounts in 17 Regions, as the hub's digest looks for them
 """

@@ -151,10 +151,14 @@ def _xml(status: int, body: str) -> bytes:
 
 @asynccontextmanager
 async def watching(
-    keys: Keys, sns: Sns | None = None, timeout: float = TIMEOUT, **environment: str
+    keys: Keys,
+    sns: Sns | None = None,
+    timeout: float = TIMEOUT,
+    account: Account | None = None,
+    **environment: str,
 ) -> AsyncIterator[tuple[Function, Sns, Account]]:
     """The watch function with this KMS."""
-    async with keys, (sns or Sns()) as topics, Account() as account:
+    async with keys, (sns or Sns()) as topics, (account or Account()) as account:
         settings = {
             "AWS_ENDPOINT_URL": f"http://{account.address}",
             "AWS_LAMBDA_FUNCTION_NAME": "watch",
