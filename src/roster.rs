@@ -206,8 +206,8 @@ async fn stack_set(stacks: &aws_sdk_cloudformation::Client) -> Result<StackSet, 
     let ask = |call_as: CallAs| stacks.describe_stack_set().stack_set_name(STACK_SET).call_as(call_as).send();
     let (call_as, answer) = match ask(CallAs::DelegatedAdmin).await {
         Ok(answer) => (CallAs::DelegatedAdmin, answer),
-        Err(refused) => match ask(CallAs::Self_).await {
-            Ok(answer) => (CallAs::Self_, answer),
+        Err(refused) => match ask(CallAs::SelfValue).await {
+            Ok(answer) => (CallAs::SelfValue, answer),
             Err(_) => return Err(said(refused)),
         },
     };
