@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import botocore.session
+import cbor2
 from botocore import parsers
 from botocore.model import OperationModel, ServiceModel, Shape
 
@@ -193,5 +194,5 @@ def _wire_name(name: str, member: Shape) -> str:
 
 
 def _from_cbor(body: bytes) -> Any:
-    parser = parsers.create_parser("smithy-rpc-v2-cbor")
-    return parser.parse_data_item(parser.get_peekable_stream_from_bytes(body)) if body else {}
+    # botocore's own parser knows no indefinite lengths, which other SDKs send.
+    return cbor2.loads(body) if body else {}
