@@ -73,6 +73,10 @@ deploy: build ## deploy to your AWS account; asks for the settings the first tim
 	  sam deploy --guided --config-file $(CURDIR)/samconfig.local.toml \
 	    --parameter-overrides Architecture=$(ARCHITECTURE); \
 	fi
+	@echo
+	@echo "Answer the confirmation mail, if you gave an address. Then see that alerts arrive (this sends a test, marked TEST):"
+	@echo "  cargo build --release --bin keyguard --features cli"
+	@echo "  target/release/keyguard doctor --prove$(call deployed,stack_name, --stack-name )$(call deployed,region, --region )"
 
 lint: tools $(VENV)/ready $(CHECKOV)/ready $(DENY) ## every linter: rustfmt, clippy, cargo-deny, cfn-lint, sam validate, checkov
 	cargo fmt --check
@@ -106,6 +110,9 @@ $(CHECKOV)/ready: local/requirements-checkov.txt
 # Unoptimized, which is a minute's work instead of five; it runs for a second.
 $(DENY):
 	cargo install cargo-deny --version 0.20.2 --locked --no-default-features --profile dev --root .tools
+
+# A setting of the deployment, as an option.
+deployed = $$(sed -n 's/^$(1) *= *"\([A-Za-z0-9-]*\)".*/$(2)\1/p' samconfig.local.toml | tail -1)
 
 define environment
 @echo "installing $(2) into $(1)"

@@ -1,4 +1,4 @@
-//! The documents say what the code does: the tables of the catalogue and of the severity rules. (`tests/faults` holds the
+//! The documents say what the code does: the tables of the catalogue, of the severity rules and of doctor's checks. (`tests/faults` holds the
 //! table of the time-outs to code and template.)
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
@@ -49,4 +49,20 @@ fn severity_rules_in_the_documents_are_the_codes() {
     let rows = table("docs/detections.md", "| levels | when |");
     let expected: Vec<_> = RULES.iter().map(|rule| vec![format!("{:+}", rule.levels), rule.when.to_owned()]).collect();
     assert_eq!(rows, expected);
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn doctors_checks_in_the_runbook_are_the_codes() {
+    use kms_key_guard::coverage::{About, CHECKS};
+    use kms_key_guard::prove::LEGS;
+
+    let expected = |abouts: &[&About]| -> Vec<_> {
+        abouts.iter().map(|about| vec![format!("`{}`", about.id), about.what.to_owned()]).collect()
+    };
+    for (head, abouts) in [("| check | what has to be so |", CHECKS.as_slice()), ("| leg | what has to be so |", &LEGS)]
+    {
+        let rows = table("docs/runbook.md", head);
+        assert_eq!(rows.iter().map(|row| row[..2].to_vec()).collect::<Vec<_>>(), expected(abouts), "{head}");
+    }
 }

@@ -48,7 +48,8 @@ pub(super) async fn look(sdk: &SdkConfig, guard: &Parts, trails: &[Trail]) -> Ch
     let wanted = guard.parameter("CloudTrailLogGroupName");
     let bad = |text: String| if wanted.is_some() { Look::fail(text) } else { Look::warn(text) };
     let mut looks = Vec::new();
-    for trail in trails.iter().filter(|trail| trail.may_log()) {
+    let any_logs = trails.iter().any(Trail::may_log);
+    for trail in trails.iter().filter(|trail| trail.may_log() || !any_logs) {
         // arn:aws:logs:REGION:ACCOUNT:log-group:NAME:*
         let mut parts = trail.log_group.as_deref().unwrap_or_default().split(':').skip(3);
         let (Some(region), Some(_), Some("log-group"), Some(group)) =
@@ -62,8 +63,7 @@ pub(super) async fn look(sdk: &SdkConfig, guard: &Parts, trails: &[Trail]) -> Ch
     }
     if looks.is_empty() {
         let parameter = "Or let the guard add filter and alarm: deploy with the parameter CloudTrailLogGroupName set to that log group.";
-        let none =
-            bad("No trail that logs writes to a log group, so there is nothing for a metric filter to count.".into());
+        let none = bad("No trail writes to a log group, so there is nothing for a metric filter to count.".into());
         return Check::of(
             &CIS,
             vec![
@@ -89,7 +89,7 @@ impl Clients {
         guard: &Parts,
         region: &str,
         group: &str,
-        trail_sees_kms: bool,
+        trail_sees_kms: Option<bool>,
         bad: &impl Fn(String) -> Look,
     ) -> Look {
         let shown = name(group, 256);
@@ -132,7 +132,12 @@ impl Clients {
                 )),
                 Err(unknown) => unknown,
             };
-            if matches!(look.verdict, Verdict::Pass(_)) && !trail_sees_kms {
+            if matches!(look.verdict, Verdict::Pass(_)) && trail_sees_kms == Some(false) {
+                let idle = "are there, but the trail doesn't write KMS's calls to the log group";
+                return bad(format!("The metric filter {} and its alarm {idle}.", called(filter)))
+                    .advise("Mend the trail: the checks trail-logging and trail-records-kms say how.");
+            }
+            if matches!(look.verdict, Verdict::Pass(_)) && trail_sees_kms.is_none() {
                 return Look::unknown(
                     "Whether the metric filter gets to see KMS's calls",
                     "the trail isn't known to log them",

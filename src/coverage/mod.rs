@@ -310,3 +310,76 @@ where
 pub(crate) fn plain<'a>(text: &'a str, placeholder: &'a str) -> &'a str {
     if is_plain(text) && !text.starts_with('-') { text } else { placeholder }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_sns::error::ErrorMetadata;
+    use aws_sdk_sns::operation::publish::PublishError;
+    use time::macros::datetime;
+
+    fn refused(code: &str, message: &str) -> String {
+        let error = PublishError::generic(ErrorMetadata::builder().code(code).message(message).build());
+        why("sns:Publish", &SdkError::service_error(error, ()))
+    }
+
+    #[test]
+    fn check_is_as_good_as_the_worst_of_it() {
+        let fix = |look: Look| look.mend("Do:", "aws x");
+        let check = Check::of(
+            &trail::LOGGING,
+            vec![
+                Look::pass("A."),
+                Look::warn("B."),
+                fix(Look::fail("C.")),
+                fix(Look::fail("C.")),
+                Look::unknown("D", "e"),
+            ],
+        );
+        assert_eq!(check.verdict, Verdict::Fail("C. D isn't known: e. B.".into()));
+        assert_eq!(check.fix.len(), 1);
+        assert_eq!(
+            Check::of(&trail::LOGGING, vec![Look::pass("A."), Look::unknown("D", "e")]).verdict.name(),
+            "unknown"
+        );
+    }
+
+    #[test]
+    fn refusal_names_the_permission_and_another_answer_its_code() {
+        for code in ["AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"] {
+            assert_eq!(refused(code, "x"), "no permission sns:Publish");
+        }
+        assert_eq!(refused("InternalError", "a\u{202e}b\nc"), r"sns:Publish answered InternalError: a\u{202e}b");
+        assert!(refused("UnrecognizedClientException", "x").contains("the Region isn't enabled"));
+    }
+
+    #[test]
+    fn names_that_a_shell_would_act_on_stay_out_of_commands() {
+        assert_eq!(plain("alerts-1", "NAME"), "alerts-1");
+        for name in ["a b", "$(x)", "-x", "a;b", "a'b", ""] {
+            assert_eq!(plain(name, "NAME"), "NAME");
+        }
+    }
+
+    #[test]
+    fn finding_tells_what_failed_and_its_end_closes_it() {
+        let check = Check::of(&trail::LOGGING, vec![Look::fail("It is stopped.").mend("Start it:", "aws start")]);
+        let region: Region = "eu-west-1".parse().unwrap();
+        let at = datetime!(2026-11-21 06:00 UTC);
+        let blind = finding(&check, "111122223333", &region, at, false);
+        assert_eq!(blind.story(), "111122223333/eu-west-1/guard/trail-logging");
+        assert_eq!(blind.remedy[0].command.as_deref(), Some("aws start"));
+        assert!(blind.particulars.contains(&"It is stopped.".to_owned()));
+        let well = Check::of(&trail::LOGGING, vec![Look::pass("It is logging.")]);
+        let over = finding(&well, "111122223333", &region, at, true);
+        assert_eq!((over.story(), over.activity()), (blind.story(), crate::finding::Activity::Close));
+        assert!(over.remedy.is_empty() && over.origin.uid != blind.origin.uid);
+        assert_eq!(finding(&check, "111122223333", &region, at, false).origin.uid, blind.origin.uid);
+    }
+
+    #[test]
+    fn every_check_has_its_own_name() {
+        let names: std::collections::BTreeSet<_> = CHECKS.iter().map(|about| about.id).collect();
+        assert_eq!(names.len(), CHECKS.len());
+    }
+}

@@ -216,3 +216,52 @@ pub(super) async fn enabled_regions(sdk: &SdkConfig) -> Result<Vec<Region>, Stri
     regions.sort();
     Ok(regions)
 }
+
+#[cfg(test)]
+impl Parts {
+    /// A guard with its topics, and these parameters.
+    pub(super) fn example(parameters: &[(&str, &str)]) -> Self {
+        let part = |logical: &str, kind: &str, id: &str| {
+            (logical.to_owned(), Part { kind: kind.to_owned(), id: id.to_owned() })
+        };
+        let topic = |name: &str| format!("arn:aws:sns:eu-west-1:111122223333:{name}");
+        Self {
+            stack: "kms-key-guard".into(),
+            status: "CREATE_COMPLETE".into(),
+            account: "111122223333".into(),
+            region: "eu-west-1".parse().unwrap(),
+            resources: [
+                part("AlertsTopic", "AWS::SNS::Topic", &topic("alerts")),
+                part("FindingsTopic", "AWS::SNS::Topic", &topic("findings")),
+            ]
+            .into(),
+            parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            outputs: BTreeMap::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn existing_topics_are_the_parameters() {
+        let guard = Parts::example(&[
+            ("ExistingAlertsTopicArn", "arn:aws:sns:eu-west-1:111122223333:own"),
+            ("ExistingFindingsTopicArn", ""),
+        ]);
+        assert_eq!(guard.alerts_topic(), Some("arn:aws:sns:eu-west-1:111122223333:own"));
+        assert_eq!(guard.findings_topic(), Some("arn:aws:sns:eu-west-1:111122223333:findings"));
+    }
+
+    #[test]
+    fn half_made_stack_is_no_guard() {
+        let judged = |status: &str| look(&Parts { status: status.into(), ..Parts::example(&[]) }).verdict;
+        assert_eq!(judged("UPDATE_COMPLETE").name(), "pass");
+        assert_eq!(judged("UPDATE_IN_PROGRESS").name(), "warn");
+        for status in ["ROLLBACK_COMPLETE", "DELETE_IN_PROGRESS", "UPDATE_ROLLBACK_FAILED", "CREATE_FAILED"] {
+            assert_eq!(judged(status).name(), "fail", "{status}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use aws_sdk_eventbridge::operation::describe_rule::DescribeRuleOutput;
 use aws_sdk_eventbridge::types::Target;
 use aws_types::SdkConfig;
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::policy::{Answer, Request};
 use super::{About, Check, Look, Parts, is_missing, plain, why};
@@ -70,7 +70,7 @@ macro_rules! samples {
     ($($name:literal),* $(,)?) => { &[$(include_str!(concat!("../../events/", $name, ".json"))),*] };
 }
 
-static EXPECTED: [Expected; 6] = [
+static EXPECTED: [Expected; 17] = [
     Expected {
         logical: "ApiCallRule",
         opt_in: None,
@@ -114,11 +114,23 @@ static EXPECTED: [Expected; 6] = [
         state: ON_FOR_READS,
         samples: samples!["lost-key-disabled", "lost-key-pending-deletion"],
     },
-    Expected { logical: "GuardTestRule", opt_in: None, state: ON, samples: &[TEST_SIGNAL] },
+    always("GuardTestRule", samples!["guard-test"]),
+    always("TamperedRulesRule", samples!["guard-rule-disabled", "guard-watching-rule-disabled"]),
+    always("TamperedTargetsRule", samples!["guard-rule-targets-removed"]),
+    always("TamperedFunctionsRule", samples!["guard-function-throttled"]),
+    always("TamperedTopicsRule", samples!["guard-topic-deleted"]),
+    always("TamperedSubscriptionsRule", samples!["guard-subscription-removed"]),
+    always("TamperedQueuesRule", samples!["guard-queue-deleted"]),
+    always("TamperedAlarmsRule", samples!["guard-alarm-silenced"]),
+    always("TamperedRoleRule", samples!["guard-role-emptied"]),
+    always("TamperedLogRule", samples!["guard-log-deleted"]),
+    always("TamperedStackRule", samples!["guard-stack-deleted"]),
+    always("TamperedTrailRule", samples!["guard-trail-stopped"]),
 ];
 
-/// What `keyguard doctor --prove` sends.
-const TEST_SIGNAL: &str = r#"{"version":"0","id":"0a1b2c3d-0000-4000-8000-000000000000","source":"kms-key-guard","account":"111122223333","time":"2026-11-21T03:12:44Z","region":"eu-west-1","resources":[],"detail-type":"KMS Key Guard Test","detail":{"test-id":"0a1b2c3d-0000-4000-8000-000000000001"}}"#;
+const fn always(logical: &'static str, samples: &'static [&'static str]) -> Expected {
+    Expected { logical, opt_in: None, state: ON, samples }
+}
 
 /// Looks at the rules and the functions of the Region of `sdk`.
 pub(super) async fn look(sdk: &SdkConfig, guard: &Parts) -> Vec<Check> {
@@ -272,20 +284,31 @@ async fn matches(
         .advise("Somebody changed it: put the template's pattern back (put-rule), or deploy a stack anew.")
 }
 
-/// A sample as it would be in the guard's account and Region.
+/// What follows a part's logical id in the samples' names.
+const SAMPLE_SUFFIX: &str = "-1A2B3C4D5E6F";
+
+/// A sample as it would be in the guard's account and Region, about the guard's own parts.
 fn here(sample: &str, guard: &Parts) -> Value {
-    let mut event: Value = serde_json::from_str(sample).unwrap_or(Value::Null);
-    for (pointer, value) in [
-        ("/account", guard.account.as_str()),
-        ("/region", guard.region.as_str()),
-        ("/detail/awsRegion", guard.region.as_str()),
-        ("/detail/recipientAccountId", guard.account.as_str()),
-    ] {
-        if let Some(field) = event.pointer_mut(pointer) {
-            *field = json!(value);
+    let mut text = sample.to_owned();
+    let mut put = |from: &str, to: Option<&str>| {
+        // Only what can stand in JSON as it is.
+        if let Some(to) = to.filter(|to| plain(to, "") == *to || to.starts_with("http")) {
+            text = text.replace(from, to);
         }
+    };
+    let place = ":eu-west-1:111122223333:kms-key-guard-";
+    put(&format!("arn:aws:sns{place}AlertsTopic{SAMPLE_SUFFIX}"), guard.alerts_topic());
+    put("https://sqs.eu-west-1.amazonaws.com/111122223333/", Some(""));
+    put(":stack/kms-key-guard/", Some(&format!(":stack/{}/", guard.stack)));
+    put("kms-key-guard-Tampered", Some(&format!("{}-Tampered", guard.stack)));
+    put("/aws/lambda/kms-key-guard-alert", guard.id("AlertLogGroup"));
+    for (logical, part) in &guard.resources {
+        put(&format!("kms-key-guard-{logical}{SAMPLE_SUFFIX}"), Some(&part.id));
     }
-    event
+    put("arn:aws:", Some(&format!("arn:{}:", guard.region.partition().name)));
+    put("111122223333", Some(&guard.account));
+    put("eu-west-1", Some(guard.region.as_str()));
+    serde_json::from_str(&text).unwrap_or(Value::Null)
 }
 
 fn what(event: &Value) -> String {
@@ -470,7 +493,8 @@ async fn ready(lambda: &aws_sdk_lambda::Client, guard: &Parts, logical: &str, id
 /// Scheduled or by event, the functions are invoked asynchronously: what they fail on three times is lost unless it has
 /// somewhere to go.
 async fn keeps(lambda: &aws_sdk_lambda::Client, guard: &Parts, logical: &str, id: &str) -> Look {
-    let answer = lambda.get_function_event_invoke_config().function_name(id).send().await;
+    // What EventBridge and Scheduler invoke is the function without a version.
+    let answer = lambda.get_function_event_invoke_config().function_name(id).qualifier("$LATEST").send().await;
     let destination = match answer {
         Ok(answer) => {
             let failure = answer.destination_config().and_then(|config| config.on_failure());
@@ -499,7 +523,7 @@ async fn keeps(lambda: &aws_sdk_lambda::Client, guard: &Parts, logical: &str, id
                 Some(queue) => lost.mend(
                     "Keep it in the failure queue:",
                     format!(
-                        "aws lambda put-function-event-invoke-config --region {} --function-name {} --maximum-retry-attempts 2 --maximum-event-age-in-seconds 21600 --destination-config '{{\"OnFailure\":{{\"Destination\":\"{queue}\"}}}}'",
+                        "aws lambda put-function-event-invoke-config --region {} --function-name {} --qualifier '$LATEST' --maximum-retry-attempts 2 --maximum-event-age-in-seconds 21600 --destination-config '{{\"OnFailure\":{{\"Destination\":\"{queue}\"}}}}'",
                         guard.region,
                         plain(id, "FUNCTION")
                     ),

@@ -150,9 +150,13 @@ impl Trail {
         self.logging != Ok(false)
     }
 
-    /// Whether it surely records what the guard looks for, and is logging.
-    pub(super) fn sees_kms(&self) -> bool {
-        self.logging == Ok(true) && calls().all(|call| self.records(call) == Some(true))
+    /// Whether it is logging and records what the guard looks for; None if that isn't known.
+    pub(super) fn sees_kms(&self) -> Option<bool> {
+        let records = calls().all(|call| self.records(call) != Some(false));
+        if self.logging == Ok(false) || !records {
+            return Some(false);
+        }
+        (self.logging.is_ok() && self.selectors.is_ok()).then_some(true)
     }
 }
 
@@ -265,12 +269,13 @@ fn mend(look: Look, trail: &Trail, chosen: &Chosen, guard: &Parts, reads: bool) 
 }
 
 fn delivers(trails: &[Trail]) -> Check {
-    let logging: Vec<_> = trails.iter().filter(|trail| trail.logging == Ok(true)).collect();
-    if logging.is_empty() {
-        let unknown = Look::unknown("Whether a trail delivers", "no trail is known to be logging");
+    // What a stopped trail said last is as good as what one says that logs.
+    let known: Vec<_> = trails.iter().filter(|trail| trail.logging.is_ok()).collect();
+    if known.is_empty() {
+        let unknown = Look::unknown("Whether a trail delivers", "there is none whose status can be read");
         return Check::of(&DELIVERS, vec![unknown]);
     }
-    let looks = logging.iter().flat_map(|trail| {
+    let looks = known.iter().flat_map(|trail| {
         trail.errors.iter().map(|(to, error)| {
             Look::warn(format!("The trail {} fails to deliver to {to}: {error}.", trail.name())).mend(
                 "See since when, and mend the policy or the role that it writes with:",
@@ -431,5 +436,147 @@ impl Chosen {
             }
         }
         ("--event-selectors", of(&given, "EventSelectors").clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_cloudtrail::error::ErrorMetadata;
+    use aws_sdk_cloudtrail::operation::describe_trails::{DescribeTrailsError, DescribeTrailsOutput};
+    use aws_sdk_cloudtrail::operation::get_event_selectors::GetEventSelectorsError;
+    use aws_sdk_cloudtrail::operation::get_trail_status::{GetTrailStatusError, GetTrailStatusOutput};
+    use aws_sdk_cloudtrail::types::{AdvancedEventSelector, EventSelector, ReadWriteType};
+    use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+
+    const OWNER: &str = "444455556666";
+
+    fn denied() -> ErrorMetadata {
+        ErrorMetadata::builder().code("AccessDeniedException").build()
+    }
+
+    fn trail(account: &str) -> aws_sdk_cloudtrail::types::builders::TrailBuilder {
+        let arn = format!("arn:aws:cloudtrail:us-east-1:{account}:trail/organization");
+        Described::builder().trail_arn(arn).home_region("us-east-1").is_multi_region_trail(true)
+    }
+
+    fn trails(trails: Vec<Described>) -> Rule {
+        mock!(Client::describe_trails)
+            .then_output(move || DescribeTrailsOutput::builder().set_trail_list(Some(trails.clone())).build())
+    }
+
+    fn status(logging: bool, error: Option<&'static str>) -> Rule {
+        let output = GetTrailStatusOutput::builder().is_logging(logging);
+        let output = output.set_latest_delivery_error(error.map(str::to_owned)).build();
+        mock!(Client::get_trail_status).then_output(move || output.clone())
+    }
+
+    fn selectors(basic: Option<EventSelector>, advanced: Option<Vec<AdvancedFieldSelector>>) -> Rule {
+        let advanced = advanced
+            .map(|fields| vec![AdvancedEventSelector::builder().set_field_selectors(Some(fields)).build().unwrap()]);
+        mock!(Client::get_event_selectors).then_output(move || {
+            GetEventSelectorsOutput::builder()
+                .set_event_selectors(basic.clone().map(|basic| vec![basic]))
+                .set_advanced_event_selectors(advanced.clone())
+                .build()
+        })
+    }
+
+    async fn verdicts(rules: &[Rule], guard: &Parts) -> Vec<(&'static str, String)> {
+        let client = mock_client!(aws_sdk_cloudtrail, RuleMode::MatchAny, &rules.iter().collect::<Vec<_>>());
+        let (_, found) = checks(&client, guard).await;
+        found.iter().map(|check| (check.verdict.name(), check.verdict.text().to_owned())).collect()
+    }
+
+    #[tokio::test]
+    async fn organizations_trail_counts_and_what_a_member_may_not_ask_is_unknown() {
+        let status = mock!(Client::get_trail_status).then_error(|| GetTrailStatusError::generic(denied()));
+        let selectors = mock!(Client::get_event_selectors).then_error(|| GetEventSelectorsError::generic(denied()));
+        let seen = trail(OWNER).is_organization_trail(true).build();
+        let guard = Parts::example(&[]);
+        let client = mock_client!(aws_sdk_cloudtrail, RuleMode::MatchAny, &[&trails(vec![seen]), &status, &selectors]);
+        let (_, found) = checks(&client, &guard).await;
+        for (check, action) in found.iter().zip(["cloudtrail:GetTrailStatus", "cloudtrail:GetEventSelectors"]) {
+            assert_eq!(check.verdict.name(), "unknown");
+            assert!(check.verdict.text().ends_with(&format!("no permission {action}.")), "{}", check.verdict.text());
+            assert!(check.fix[0].what.contains(OWNER));
+        }
+        // AWS says that nobody has changed its selectors, and then it records everything.
+        let seen = trail(OWNER).has_custom_event_selectors(false).build();
+        let found = verdicts(&[trails(vec![seen]), status, selectors], &guard).await;
+        assert_eq!((found[0].0, found[1].0), ("unknown", "pass"));
+    }
+
+    #[tokio::test]
+    async fn without_permission_nothing_passes() {
+        let none = mock!(Client::describe_trails).then_error(|| DescribeTrailsError::generic(denied()));
+        for (verdict, text) in verdicts(&[none], &Parts::example(&[])).await {
+            assert_eq!(verdict, "unknown");
+            assert!(text.ends_with("no permission cloudtrail:DescribeTrails."), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn trail_of_another_region_does_not_cover_this_one() {
+        let elsewhere = trail("111122223333").is_multi_region_trail(false).build();
+        let found = verdicts(&[trails(vec![elsewhere])], &Parts::example(&[])).await;
+        assert_eq!(found[0].0, "fail");
+        assert!(found[0].1.starts_with("No trail covers eu-west-1"));
+    }
+
+    #[tokio::test]
+    async fn opt_in_for_lost_keys_needs_read_events_and_nothing_else_does() {
+        let writes = EventSelector::builder().read_write_type(ReadWriteType::WriteOnly).build();
+        let rules = [trails(vec![trail("111122223333").build()]), status(true, None), selectors(Some(writes), None)];
+        assert_eq!(verdicts(&rules, &Parts::example(&[])).await[1].0, "pass");
+        let opted_in = Parts::example(&[("ReportLostKeyUse", "true")]);
+        let found = verdicts(&rules, &opted_in).await;
+        assert_eq!(found[1].0, "fail");
+        assert!(found[1].1.contains("read-only calls to KMS, which ReportLostKeyUse needs"), "{}", found[1].1);
+    }
+
+    #[tokio::test]
+    async fn single_callers_left_out_are_a_warning_and_single_callers_let_in_a_failure() {
+        let field = |name: &str| AdvancedFieldSelector::builder().field(name);
+        let management = || field("eventCategory").equals("Management").build().unwrap();
+        let role = "arn:aws:iam::111122223333:role/noisy";
+        for (caller, verdict) in [
+            (field("userIdentity.arn").not_equals(role), "warn"),
+            (field("userIdentity.arn").equals(role), "fail"),
+            (field("sessionCredentialFromConsole").not_equals("true"), "warn"),
+        ] {
+            let chosen = selectors(None, Some(vec![management(), caller.build().unwrap()]));
+            let rules = [trails(vec![trail("111122223333").build()]), status(true, None), chosen];
+            assert_eq!(verdicts(&rules, &Parts::example(&[])).await[1].0, verdict);
+        }
+    }
+
+    #[tokio::test]
+    async fn failed_delivery_is_told() {
+        let all = EventSelector::builder().read_write_type(ReadWriteType::All).build();
+        let rules = [
+            trails(vec![trail("111122223333").build()]),
+            status(true, Some("AccessDenied")),
+            selectors(Some(all), None),
+        ];
+        let found = verdicts(&rules, &Parts::example(&[])).await;
+        assert_eq!(found[2], ("warn", "The trail organization fails to deliver to its bucket: AccessDenied.".into()));
+    }
+
+    #[test]
+    fn selectors_that_a_shell_would_act_on_are_not_pasted() {
+        let trail = Trail {
+            arn: "arn:aws:cloudtrail:us-east-1:111122223333:trail/t".into(),
+            home: "us-east-1".into(),
+            log_group: None,
+            logging: Ok(true),
+            errors: Vec::new(),
+            selectors: Ok(Chosen::of(Some(json!({"EventSelectors": [
+                {"ReadWriteType": "ReadOnly", "DataResources": [{"Type": "AWS::S3::Object", "Values": ["a'; rm -rf ~; '"]}]}
+            ]})))),
+        };
+        let look = record(&trail, &Parts::example(&[]));
+        assert_eq!(look.verdict.name(), "fail");
+        assert!(look.fix.iter().all(|step| step.command.is_none()), "{:?}", look.fix);
     }
 }

@@ -14,7 +14,10 @@ import pytest
 
 from deployed import ROOT
 
-FILES = sorted((ROOT / "docs/policies").glob("*.json"))
+ALL = sorted((ROOT / "docs/policies").glob("*.json"))
+# What an operator needs for `keyguard doctor`; the rest denies.
+DOCTOR = [file for file in ALL if file.name.startswith("doctor")]
+FILES = [file for file in ALL if file not in DOCTOR]
 POLICIES = pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
 
 # condition key -> operators of its type, and the actions it exists for (None: every action)
@@ -47,10 +50,10 @@ def many(value):
     return value if isinstance(value, list) else [value]
 
 
-@POLICIES
+@pytest.mark.parametrize("file", ALL, ids=[file.stem for file in ALL])
 def test_cfn_lint_understands_it(file, tmp_path):
     document = policy(file)
-    if is_scp(file):
+    if is_scp(file) or file in DOCTOR:
         # The nearest type whose policy cfn-lint reads: like an SCP it names no principal.
         resource = {"Type": "AWS::IAM::ManagedPolicy", "Properties": {"PolicyDocument": document}}
     else:
@@ -91,7 +94,28 @@ def test_its_conditions_exist_for_its_actions(file):
                 assert not operator.startswith("Arn") or re.fullmatch(r"arn:aws:iam::(\d{12}|\*):role/[\w-]+", value)
 
 
-@POLICIES
+@pytest.mark.parametrize("file", ALL, ids=[file.stem for file in ALL])
 def test_it_fits_and_the_runbook_explains_it(file):
     assert not is_scp(file) or len(file.read_text()) <= LONGEST_SCP
     assert f"(policies/{file.name})" in (ROOT / "docs/runbook.md").read_text()
+
+
+# What is asked without anybody being told that it couldn't be, and what needs no permission.
+UNTOLD, FREE = {"account:GetRegionOptStatus"}, {"sts:GetCallerIdentity"}
+
+
+@pytest.mark.parametrize(
+    "name, sources",
+    [("doctor", sorted((ROOT / "src/coverage").glob("*.rs"))), ("doctor-prove", [ROOT / "src/prove.rs"])],
+)
+def test_doctor_needs_what_its_policy_gives_and_no_more(name, sources):
+    code = "".join(source.read_text().split("#[cfg(test)]")[0] for source in sources)
+    asked = set(re.findall(r'why\(\s*"([a-z]+:[A-Za-z]+)"', code)) - FREE
+    asked |= UNTOLD if name == "doctor" else set()
+    statements = policy(ROOT / f"docs/policies/{name}.json")["Statement"]
+    given = [action for statement in statements for action in many(statement["Action"])]
+    assert sorted(given) == sorted(asked)
+    assert {statement["Effect"] for statement in statements} == {"Allow"}
+    if name == "doctor":
+        reading = re.compile(r"[a-z]+:(Describe|Get|List|Test)[A-Za-z]+")
+        assert all(reading.fullmatch(action) for action in given), "doctor only reads"

@@ -96,7 +96,7 @@ pub fn run(options: &Options) -> io::Result<ExitCode> {
         let mut reports = look(options, &sdk, &regions).await;
         if options.prove {
             for report in &mut reports {
-                prove(options, &sdk, report).await;
+                prove(options, &sdk, report).await?;
             }
         }
         let mut out = anstream::stdout().lock();
@@ -140,13 +140,14 @@ async fn look(options: &Options, sdk: &SdkConfig, regions: &[Region]) -> Vec<Rep
     reports
 }
 
-async fn prove(options: &Options, sdk: &SdkConfig, report: &mut Report) {
-    let Some(guard) = &report.guard else { return };
+async fn prove(options: &Options, sdk: &SdkConfig, report: &mut Report) -> io::Result<()> {
+    let Some(guard) = &report.guard else { return Ok(()) };
+    let interrupted = interrupted()?;
     eprintln!(
         "keyguard: sending a test through {} in {}, and waiting up to {} s; subscribers of its topics get it too",
         guard.stack, guard.region, options.timeout
     );
-    let proof = prove::prove(sdk, guard, Duration::from_secs(options.timeout), interrupted()).await;
+    let proof = prove::prove(sdk, guard, Duration::from_secs(options.timeout), interrupted).await;
     if let Err(error) = &proof.legs {
         eprintln!("keyguard: {error}");
     }
@@ -154,22 +155,27 @@ async fn prove(options: &Options, sdk: &SdkConfig, report: &mut Report) {
         eprintln!("keyguard: {what} {}", command.as_deref().unwrap_or_default());
     }
     report.proof = Some(proof);
+    Ok(())
 }
 
-/// Ends when the user or the system asks the program to.
-async fn interrupted() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-            return;
+/// Ends when the user or the system asks the program to; listens from the time of the call on.
+#[cfg(unix)]
+fn interrupted() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-    }
-    let _ = tokio::signal::ctrl_c().await;
+    })
+}
+
+#[cfg(not(unix))]
+fn interrupted() -> io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
 }
 
 fn document(reports: &[Report]) -> Value {

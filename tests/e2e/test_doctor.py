@@ -1,0 +1,646 @@
+"""`keyguard doctor`: each blind spot, made for real, is named, and the command it gives mends it."""
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local import aws as local
+from local.aws import ACCOUNT, REGION, ROOT, STACK, LocalAws, environment
+
+from .conftest import Guarded
+
+KEYGUARD = ROOT / "target" / "debug" / "keyguard"
+GROUP = "cloudtrail-management"
+PATTERN = "{($.eventSource=kms.amazonaws.com) && (($.eventName=DisableKey) || ($.eventName=ScheduleKeyDeletion))}"
+
+
+@dataclass
+class Patient(Guarded):
+    """A guard that doctor finds nothing wrong with, the auditors' alarm included."""
+
+    saved: dict[str, Any] = field(default_factory=dict)
+
+    def doctor(self, *options: str, region: str = REGION, account: str = ACCOUNT) -> "Diagnosis":
+        command = [KEYGUARD, "doctor", "--format", "json", "--region", region, *options]
+        env = environment(**self.aws.environment(account, region))
+        run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+        assert run.stdout, run.stderr
+        return Diagnosis(run.returncode, json.loads(run.stdout)["regions"], run.stderr)
+
+    def part(self, logical: str) -> str:
+        stack = self.aws.client("cloudformation")
+        return stack.describe_stack_resource(StackName=STACK, LogicalResourceId=logical)["StackResourceDetail"][
+            "PhysicalResourceId"
+        ]
+
+    def arn(self, service: str, resource: str) -> str:
+        return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
+
+    def function(self) -> str:
+        return self.outputs["AlertFunctionName"]
+
+    def listen(self, topic: str, name: str) -> str:
+        """Subscribe a queue that nobody reads; returns the subscription."""
+        arn = self.arn("sqs", name)
+        self.aws.client("sqs").create_queue(QueueName=name)
+        return self.aws.client("sns").subscribe(
+            TopicArn=topic, Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True
+        )["SubscriptionArn"]
+
+
+@dataclass
+class Diagnosis:
+    status: int
+    regions: list[dict[str, Any]]
+    stderr: str
+
+    def __getitem__(self, check: str) -> dict[str, Any]:
+        (region,) = self.regions
+        return next(c for c in [*region["checks"], *region.get("test", {}).get("checks", [])] if c["id"] == check)
+
+    def not_well(self, expected: Collection[str] = ()) -> dict[str, str]:
+        """What isn't well, but for what breaking the guard leaves behind: the alert about it may lie in a queue."""
+        left = {"failures-empty", "alarms-quiet"} - set(expected)
+        checks = [c for region in self.regions for c in region["checks"] if c["verdict"] != "pass" and c["id"] not in left]
+        return {c["id"]: f"{c['verdict']}: {c['text']}" for c in checks}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def keyguard() -> None:
+    subprocess.run(["cargo", "build", "--quiet", "--features", "cli", "--bin", "keyguard"], cwd=ROOT, check=True)
+
+
+def start_trail(aws: LocalAws) -> None:
+    """A trail with a log group."""
+    aws.start_trail()
+    aws.client("cloudtrail").update_trail(
+        Name="management",
+        CloudWatchLogsLogGroupArn=f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{GROUP}:*",
+        CloudWatchLogsRoleArn=f"arn:aws:iam::{ACCOUNT}:role/trail",
+    )
+
+
+def auditors_filter(aws: LocalAws, pattern: str = PATTERN) -> None:
+    metric = {"metricName": "KmsKeyLoss", "metricNamespace": "Audit", "metricValue": "1"}
+    aws.client("logs").put_metric_filter(
+        logGroupName=GROUP, filterName="kms", filterPattern=pattern, metricTransformations=[metric]
+    )
+
+
+def auditors_alarm(aws: LocalAws, action: str | None, **changes: Any) -> None:
+    usual = {
+        "AlarmName": "kms",
+        "Namespace": "Audit",
+        "MetricName": "KmsKeyLoss",
+        "Statistic": "Sum",
+        "Period": 300,
+        "EvaluationPeriods": 1,
+        "Threshold": 1,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+        "ActionsEnabled": True,
+        "AlarmActions": [action] if action else [],
+    }
+    aws.client("cloudwatch").put_metric_alarm(**{**usual, **changes})
+
+
+@pytest.fixture(scope="module")
+def patient(built: None) -> Iterator[Patient]:
+    with LocalAws(retry_delay=0.1, log=local.STATE / "log" / "aws-doctor.log") as aws:
+        aws.client("logs").create_log_group(logGroupName=GROUP)
+        start_trail(aws)
+        patient = Patient(aws, local.deploy(aws))
+        patient.listen(patient.outputs["AlertsTopicArn"], "people")
+        patient.listen(patient.outputs["FindingsTopicArn"], "machines")
+        auditors_filter(aws)
+        auditors_alarm(aws, patient.outputs["AlertsTopicArn"])
+        yield patient
+
+
+def test_healthy_guard_passes_every_check(patient: Patient) -> None:
+    diagnosis = patient.doctor()
+    every = [check["id"] for check in diagnosis.regions[0]["checks"]]
+    assert (diagnosis.not_well(every), diagnosis.status) == ({}, 0), diagnosis.stderr
+    assert len(every) == len(set(every)) == 17
+
+
+# ---- Blind spots that a command of doctor's mends -------------------------------------------------------------------
+
+
+def selectors(**what: Any) -> Callable[[Patient], None]:
+    return lambda p: p.aws.client("cloudtrail").put_event_selectors(TrailName="management", **what) and None
+
+
+def basic(**fields: Any) -> Callable[[Patient], None]:
+    data = [{"Type": "AWS::S3::Object", "Values": ["arn:aws:s3:::kept/"]}]
+    return selectors(EventSelectors=[{"ReadWriteType": "All", "IncludeManagementEvents": True, "DataResources": data, **fields}])
+
+
+def advanced(*conditions: dict[str, Any]) -> Callable[[Patient], None]:
+    management = {"Field": "eventCategory", "Equals": ["Management"]}
+    return selectors(AdvancedEventSelectors=[{"Name": "m", "FieldSelectors": [management, *conditions]}])
+
+
+def permission_removed(p: Patient) -> None:
+    functions = p.aws.client("lambda")
+    statements = json.loads(functions.get_policy(FunctionName=p.function())["Policy"])["Statement"]
+    rule = p.part("ApiCallRule")
+    (sid,) = [s["Sid"] for s in statements if s["Condition"]["ArnLike"]["AWS:SourceArn"].endswith(f"/{rule}")]
+    functions.remove_permission(FunctionName=p.function(), StatementId=sid)
+
+
+def customer_key(p: Patient, disabled: bool) -> None:
+    kms = p.aws.client("kms")
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    p.aws.client("sns").set_topic_attributes(
+        TopicArn=p.outputs["AlertsTopicArn"], AttributeName="KmsMasterKeyId", AttributeValue=key
+    )
+    if disabled:
+        kms.disable_key(KeyId=key)
+
+
+def actions_off(alarm: Callable[[Patient], str]) -> Callable[[Patient], None]:
+    return lambda p: p.aws.client("cloudwatch").disable_alarm_actions(AlarmNames=[alarm(p)]) and None
+
+
+KMS = "kms.amazonaws.com"
+MENDED = {
+    "trail stopped": (
+        lambda p: p.aws.client("cloudtrail").stop_logging(Name="management"),
+        "trail-logging", "fail", "The trail management is stopped, and no other covers eu-west-1.",
+    ),
+    "kms excluded": (
+        basic(ExcludeManagementEventSources=[KMS]),
+        "trail-records-kms", "fail", "it excludes kms.amazonaws.com (ExcludeManagementEventSources)",
+    ),
+    "kms excluded by advanced selector": (
+        advanced({"Field": "eventSource", "NotEquals": [KMS, "rdsdata.amazonaws.com"]}),
+        "trail-records-kms", "fail", "its advanced event selectors leave them out",
+    ),
+    "read-only selector": (
+        basic(ReadWriteType="ReadOnly"), "trail-records-kms", "fail", "it records read-only events",
+    ),
+    "read-only advanced selector": (
+        advanced({"Field": "readOnly", "Equals": ["true"]}),
+        "trail-records-kms", "fail", "its advanced event selectors leave them out",
+    ),
+    "no management events": (
+        basic(IncludeManagementEvents=False), "trail-records-kms", "fail", "it records no management events",
+    ),
+    "data events only": (
+        selectors(AdvancedEventSelectors=[{"FieldSelectors": [
+            {"Field": "eventCategory", "Equals": ["Data"]}, {"Field": "resources.type", "Equals": ["AWS::S3::Object"]},
+        ]}]),
+        "trail-records-kms", "fail", "its advanced event selectors leave them out",
+    ),
+    "rule disabled": (
+        lambda p: p.aws.client("events").disable_rule(Name=p.part("ApiCallRule")),
+        "rules-enabled", "fail", "The rule ApiCallRule is DISABLED, so what it matches is not seen.",
+    ),
+    "target removed": (
+        lambda p: p.aws.client("events").remove_targets(Rule=p.part("KmsEventRule"), Ids=["alert-function"]),
+        "rules-target", "fail", "The alert function is no target of the rule KmsEventRule: it has none.",
+    ),
+    "target changed": (
+        lambda p: p.aws.client("events").put_targets(Rule=p.part("ApiCallRule"), Targets=[
+            {"Id": "alert-function", "Arn": p.arn("lambda", f"function:{p.function()}"), "Input": "{}"},
+        ]),
+        "rules-target", "fail", "The rule ApiCallRule changes the events",
+    ),
+    "permission removed": (
+        permission_removed,
+        "function-invocable", "fail", "doesn't let EventBridge invoke it for the rule ApiCallRule.",
+    ),
+    "function throttled": (
+        lambda p: p.aws.client("lambda").put_function_concurrency(
+            FunctionName=p.function(), ReservedConcurrentExecutions=0
+        ),
+        "function-ready", "fail", "its reserved concurrency is 0.",
+    ),
+    "failures dropped": (
+        lambda p: p.aws.client("lambda").delete_function_event_invoke_config(
+            FunctionName=p.function(), Qualifier="$LATEST"
+        ),
+        "failures-kept", "fail", "it has no on-failure destination.",
+    ),
+    "topic under a disabled key": (
+        lambda p: customer_key(p, disabled=True), "topics-readable", "fail", "which is Disabled: nothing arrives.",
+    ),
+    "topic under a customer key": (
+        lambda p: customer_key(p, disabled=False),
+        "topics-readable", "warn", "who disables that key silences the guard.",
+    ),
+    "alarm's actions off": (
+        actions_off(lambda p: p.part("RuleDeadLetterAlarm")),
+        "alarms-live", "fail", "The actions of the alarm RuleDeadLetterAlarm are switched off.",
+    ),
+    "auditors' alarm's actions off": (
+        actions_off(lambda _: "kms"), "cis-alarm", "warn", "The actions of the alarm kms are switched off.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spot", MENDED)
+def test_blind_spot_is_named_and_its_command_mends_it(patient: Patient, spot: str) -> None:
+    make, check, verdict, words = MENDED[spot]
+    make(patient)
+    diagnosis = patient.doctor()
+    found = diagnosis[check]
+    paste(patient, found["fix"][0]["command"])
+    after = patient.doctor().not_well()
+    # What the trail doesn't record, a metric filter doesn't count.
+    idle = {"cis-alarm"} if check.startswith("trail-") else set()
+    assert diagnosis.not_well().keys() == {check} | idle, diagnosis.not_well()
+    assert found["verdict"] == verdict and words in found["text"]
+    assert diagnosis.status == 1 or verdict == "warn"
+    assert after == {}
+
+
+def paste(patient: Patient, command: str) -> None:
+    """Run a command as an operator would."""
+    words = shlex.split(command)
+    assert words[0] == "aws"
+    aws = Path(sys.executable).with_name("aws")
+    env = environment(**patient.aws.environment())
+    run = subprocess.run([aws, *words[1:]], env=env, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, f"{command}\n{run.stderr}"
+
+
+def test_mended_selectors_keep_what_else_they_select(patient: Patient) -> None:
+    basic(ExcludeManagementEventSources=[KMS, "rdsdata.amazonaws.com"])(patient)
+    paste(patient, patient.doctor()["trail-records-kms"]["fix"][0]["command"])
+    trails = patient.aws.client("cloudtrail")
+    (selector,) = trails.get_event_selectors(TrailName="management")["EventSelectors"]
+    assert selector["ExcludeManagementEventSources"] == ["rdsdata.amazonaws.com"]
+    assert selector["DataResources"] == [{"Type": "AWS::S3::Object", "Values": ["arn:aws:s3:::kept/"]}]
+    selectors(EventSelectors=[{"ReadWriteType": "All", "IncludeManagementEvents": True}])(patient)
+
+
+# ---- Blind spots that take more than a command ----------------------------------------------------------------------
+
+
+@contextmanager
+def topic_deleted(p: Patient) -> Iterator[None]:
+    sns, topic = p.aws.client("sns"), p.outputs["AlertsTopicArn"]
+    policy = sns.get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"]
+    sns.delete_topic(TopicArn=topic)
+    yield
+    sns.create_topic(Name=topic.rsplit(":", 1)[1])
+    sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
+    p.listen(topic, "people")
+
+
+@contextmanager
+def unsubscribed(p: Patient, topic: str, queue: str, instead: str | None = None) -> Iterator[None]:
+    sns, arn = p.aws.client("sns"), p.outputs[topic]
+    for subscription in sns.list_subscriptions_by_topic(TopicArn=arn)["Subscriptions"]:
+        sns.unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
+    if instead:
+        sns.subscribe(TopicArn=arn, Protocol="email", Endpoint=instead)
+    yield
+    p.listen(arn, queue)
+
+
+@contextmanager
+def publishing_forbidden(p: Patient) -> Iterator[None]:
+    sns, topic = p.aws.client("sns"), p.outputs["FindingsTopicArn"]
+    policy = sns.get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"]
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "sns:Publish", "Resource": topic}
+    stricter = json.loads(policy)
+    stricter["Statement"].append(deny)
+    sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=json.dumps(stricter))
+    yield
+    sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
+
+
+@contextmanager
+def no_trail(p: Patient) -> Iterator[None]:
+    p.aws.client("cloudtrail").delete_trail(Name="management")
+    yield
+    trails = p.aws.client("cloudtrail")
+    trails.create_trail(
+        Name="management",
+        S3BucketName=f"trail-{ACCOUNT}-{REGION}",
+        IsMultiRegionTrail=True,
+        CloudWatchLogsLogGroupArn=p.arn("logs", f"log-group:{GROUP}:*"),
+        CloudWatchLogsRoleArn=f"arn:aws:iam::{ACCOUNT}:role/trail",
+    )
+    trails.start_logging(Name="management")
+
+
+@contextmanager
+def pattern_changed(p: Patient) -> Iterator[None]:
+    events, name = p.aws.client("events"), p.part("ApiCallRule")
+    rule = events.describe_rule(Name=name)
+    changed = json.loads(rule["EventPattern"])
+    changed["detail"]["eventName"].remove("DisableKey")
+    events.put_rule(Name=name, EventPattern=json.dumps(changed), State="ENABLED")
+    yield
+    events.put_rule(Name=name, EventPattern=rule["EventPattern"], State="ENABLED")
+
+
+@contextmanager
+def rule_deleted(p: Patient) -> Iterator[None]:
+    events, name = p.aws.client("events"), p.part("ServiceEventRule")
+    rule, targets = events.describe_rule(Name=name), events.list_targets_by_rule(Rule=name)["Targets"]
+    events.remove_targets(Rule=name, Ids=[target["Id"] for target in targets])
+    events.delete_rule(Name=name)
+    yield
+    events.put_rule(Name=name, EventPattern=rule["EventPattern"], State="ENABLED")
+    events.put_targets(Rule=name, Targets=targets)
+
+
+@contextmanager
+def function_re_pointed(p: Patient) -> Iterator[None]:
+    functions = p.aws.client("lambda")
+    variables = functions.get_function_configuration(FunctionName=p.function())["Environment"]["Variables"]
+    elsewhere = {**variables, "ALERTS_TOPIC_ARN": p.arn("sns", "nowhere")}
+    functions.update_function_configuration(FunctionName=p.function(), Environment={"Variables": elsewhere})
+    yield
+    functions.update_function_configuration(FunctionName=p.function(), Environment={"Variables": variables})
+
+
+@contextmanager
+def event_left_behind(p: Patient) -> Iterator[None]:
+    sqs, url = p.aws.client("sqs"), p.outputs["AlertFailureQueueUrl"]
+    sqs.send_message(QueueUrl=url, MessageBody="{}")
+    yield
+    sqs.purge_queue(QueueUrl=url)
+
+
+@contextmanager
+def alarm_deleted(p: Patient) -> Iterator[None]:
+    cloudwatch, name = p.aws.client("cloudwatch"), p.part("AlertLostAlarm")
+    (alarm,) = cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"]
+    cloudwatch.delete_alarms(AlarmNames=[name])
+    yield
+    keep = ["AlarmName", "AlarmActions", "Namespace", "MetricName", "Statistic", "Period", "EvaluationPeriods"]
+    keep += ["Threshold", "ComparisonOperator", "Dimensions", "TreatMissingData"]
+    cloudwatch.put_metric_alarm(**{name: alarm[name] for name in keep if name in alarm})
+
+
+@contextmanager
+def alarm_going_off(p: Patient) -> Iterator[None]:
+    cloudwatch, name = p.aws.client("cloudwatch"), p.part("AlertThrottleAlarm")
+    cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="test")
+    yield
+    cloudwatch.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="test")
+
+
+@contextmanager
+def auditors(p: Patient, pattern: str = PATTERN, action: str | None = "", **alarm: Any) -> Iterator[None]:
+    """Another filter or alarm for the auditors; put back afterwards."""
+    topic = p.outputs["AlertsTopicArn"]
+    auditors_filter(p.aws, pattern)
+    p.aws.client("cloudwatch").delete_alarms(AlarmNames=["kms"])
+    auditors_alarm(p.aws, topic if action == "" else action, **alarm)
+    yield
+    auditors_filter(p.aws)
+    auditors_alarm(p.aws, topic)
+
+
+@contextmanager
+def log_group_gone(p: Patient) -> Iterator[None]:
+    p.aws.client("logs").delete_log_group(logGroupName=GROUP)
+    yield
+    p.aws.client("logs").create_log_group(logGroupName=GROUP)
+    auditors_filter(p.aws)
+
+
+def unheard_topic(p: Patient) -> str:
+    return p.aws.client("sns").create_topic(Name="unheard")["TopicArn"]
+
+
+# Blind spot, and every check that isn't well then, with its verdict and words.
+HEARD = "Nobody is subscribed to the alerts topic."
+DEAF = "to which nobody has confirmed a subscription"
+NAMED = {
+    "topic deleted": (
+        topic_deleted,
+        {"alerts-heard": ("fail", "is gone, so nothing that the guard publishes arrives"),
+         "topics-readable": ("unknown", "there is no such topic"),
+         "alarms-live": ("fail", "which doesn't exist"), "cis-alarm": ("warn", "which doesn't exist")},
+    ),
+    "nobody subscribed": (
+        lambda p: unsubscribed(p, "AlertsTopicArn", "people"),
+        {"alerts-heard": ("fail", HEARD), "alarms-live": ("fail", DEAF), "cis-alarm": ("warn", DEAF)},
+    ),
+    "subscription never confirmed": (
+        lambda p: unsubscribed(p, "AlertsTopicArn", "people", instead="on-call@example.com"),
+        {"alerts-heard": ("fail", "1 still wait for an answer"), "alarms-live": ("fail", DEAF),
+         "cis-alarm": ("warn", DEAF)},
+    ),
+    "no machine subscribed": (
+        lambda p: unsubscribed(p, "FindingsTopicArn", "machines"),
+        {"findings-heard": ("warn", "Nobody is subscribed to the findings topic.")},
+    ),
+    "publishing forbidden": (
+        publishing_forbidden,
+        {"findings-heard": ("fail", "The findings topic's policy doesn't let the alert function publish.")},
+    ),
+    "no trail": (
+        no_trail,
+        {"trail-logging": ("fail", "No trail covers eu-west-1, so no call to KMS reaches the guard"),
+         "trail-records-kms": ("unknown", "there is no trail"), "trail-delivers": ("unknown", "there is none"),
+         "cis-alarm": ("warn", "No trail writes to a log group")},
+    ),
+    "pattern changed": (
+        pattern_changed, {"rules-match": ("fail", "The pattern of the rule ApiCallRule doesn't match DisableKey.")},
+    ),
+    "rule deleted": (rule_deleted, {"rules-enabled": ("fail", "The rule ServiceEventRule is gone")}),
+    "function re-pointed": (
+        function_re_pointed, {"function-ready": ("fail", "nowhere (ALERTS_TOPIC_ARN) and not to the stack's")},
+    ),
+    "event left behind": (
+        event_left_behind,
+        {"failures-empty": ("fail", "events that nobody was told of wait in the queue AlertFailureQueue.")},
+    ),
+    "alarm deleted": (alarm_deleted, {"alarms-live": ("fail", "The alarm AlertLostAlarm is gone.")}),
+    "alarm going off": (alarm_going_off, {"alarms-quiet": ("warn", "The alarm AlertThrottleAlarm is going off.")}),
+    # Where cloud-audit is content: its words are there.
+    "filter that matches nothing": (
+        lambda p: auditors(p, "{($.eventSource=kms.amazonaws.com) && ($.eventName=DisableKeys || $.eventName=ScheduleKeyDeletions)}"),
+        {"cis-alarm": ("warn", "speaks of KMS and matches neither DisableKey nor ScheduleKeyDeletion")},
+    ),
+    "filter of refused calls only": (
+        lambda p: auditors(p, '{($.eventSource=kms.amazonaws.com) && ($.eventName="*Key*") && ($.errorCode="*Denied*")}'),
+        {"cis-alarm": ("warn", "matches neither DisableKey nor ScheduleKeyDeletion")},
+    ),
+    "filter of one call": (
+        lambda p: auditors(p, "{($.eventSource=kms.amazonaws.com) && ($.eventName=DisableKey)}"),
+        {"cis-alarm": ("warn", "doesn't match every ScheduleKeyDeletion call")},
+    ),
+    "filter of one caller": (
+        lambda p: auditors(p, PATTERN[:-1] + ' && ($.userIdentity.type = "Root")}'),
+        {"cis-alarm": ("warn", "doesn't match every DisableKey call")},
+    ),
+    "filter of everything": (
+        lambda p: auditors(p, "{$.eventSource = kms.amazonaws.com}"),
+        {"cis-alarm": ("warn", "also counts calls that harm no key")},
+    ),
+    "alarm on another metric": (
+        lambda p: auditors(p, MetricName="Other"),
+        {"cis-alarm": ("warn", "There is no alarm on the metric of the filter kms.")},
+    ),
+    "alarm without action": (
+        lambda p: auditors(p, action=None), {"cis-alarm": ("warn", "The alarm kms has no action")},
+    ),
+    "alarm that nobody hears": (
+        lambda p: auditors(p, action=unheard_topic(p)), {"cis-alarm": ("warn", DEAF)},
+    ),
+    "alarm that waits for more": (
+        lambda p: auditors(p, Threshold=5), {"cis-alarm": ("warn", "it waits for GreaterThanOrEqualToThreshold 5")},
+    ),
+    "log group gone": (log_group_gone, {"cis-alarm": ("warn", "doesn't exist in eu-west-1")}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spot", NAMED)
+def test_blind_spot_is_named(patient: Patient, spot: str) -> None:
+    make, expected = NAMED[spot]
+    with make(patient):
+        diagnosis = patient.doctor()
+    found = diagnosis.not_well(expected)
+    assert found.keys() == expected.keys(), found
+    for check, (verdict, words) in expected.items():
+        found = diagnosis[check]
+        assert found["verdict"] == verdict and words in found["text"], found
+        assert verdict == "unknown" or found["fix"], f"{check} says nothing about how to mend it"
+    if any(verdict == "fail" for verdict, _ in expected.values()):
+        assert diagnosis.status == 1
+    assert patient.doctor().not_well() == {}
+
+
+@pytest.fixture
+def tidy(patient: Patient) -> Patient:
+    """What the tests before left in the queues is taken away."""
+    for output in ("AlertFailureQueueUrl", "RuleDeadLetterQueueUrl"):
+        patient.aws.client("sqs").purge_queue(QueueUrl=patient.outputs[output])
+    cloudwatch = patient.aws.client("cloudwatch")
+    for alarm in cloudwatch.describe_alarms()["MetricAlarms"]:
+        cloudwatch.set_alarm_state(AlarmName=alarm["AlarmName"], StateValue="OK", StateReason="tidied")
+    return patient
+
+
+# ---- Where it looks -------------------------------------------------------------------------------------------------
+
+
+def test_region_without_the_guard_fails(patient: Patient) -> None:
+    diagnosis = patient.doctor(region="eu-central-1")
+    assert diagnosis.status == 1
+    assert "There is no stack kms-key-guard in eu-central-1" in diagnosis["guard-deployed"]["text"]
+
+
+def test_all_regions_come_in_one_table(tidy: Patient) -> None:
+    command = [KEYGUARD, "doctor", "--region", "all"]
+    run = subprocess.run(
+        command, env=environment(**tidy.aws.environment()), capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 1, run.stderr
+    table = run.stdout.split("\n\n")[0].splitlines()
+    assert table[0].split() == ["REGION", "PASS", "WARN", "UNKNOWN", "FAIL", "NOT", "WELL"]
+    rows = {line.split()[0]: line.split()[1:] for line in table[1:]}
+    assert len(rows) >= 17 and list(rows) == sorted(rows)
+    assert rows[REGION][1:4] == ["0", "0", "0"]
+    assert rows["us-east-1"] == ["0", "0", "0", "1", "guard-deployed"]
+    assert "\x1b" not in run.stdout
+
+
+def test_another_account_is_looked_at_through_a_role(tidy: Patient) -> None:
+    other = "444455556666"
+    trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{other}:root"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    tidy.aws.client("iam").create_role(RoleName="security-audit", AssumeRolePolicyDocument=document)
+    role = f"arn:aws:iam::{ACCOUNT}:role/security-audit"
+    diagnosis = tidy.doctor("--role-arn", role, account=other)
+    assert (diagnosis.status, diagnosis.regions[0]["account"]) == (0, ACCOUNT), diagnosis.not_well()
+
+
+def test_role_that_may_not_be_assumed_is_one_error(patient: Patient) -> None:
+    command = [KEYGUARD, "doctor", "--role-arn", f"arn:aws:iam::{ACCOUNT}:role/there-is-none"]
+    env = environment(**patient.aws.environment("444455556666"))
+    run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith("keyguard: your credentials can't be used:")
+
+
+def test_wrong_options_are_refused(patient: Patient) -> None:
+    for options in (["--region", "europe"], ["--stack-name", "a b"], ["--role-arn", "me"], ["--timeout", "5"]):
+        run = subprocess.run(
+            [KEYGUARD, "doctor", *options], env=environment(**patient.aws.environment()), capture_output=True, text=True
+        )
+        assert (run.returncode, run.stdout) == (2, "")
+        assert options[0] in run.stderr
+
+
+# ---- The proof ------------------------------------------------------------------------------------------------------
+
+
+def left_behind(patient: Patient) -> list[str]:
+    """Queues and subscriptions of a test that are still there."""
+    queues = patient.aws.client("sqs").list_queues(QueueNamePrefix="kms-key-guard-test-").get("QueueUrls", [])
+    subscriptions = patient.aws.client("sns").list_subscriptions()["Subscriptions"]
+    return queues + [s["Endpoint"] for s in subscriptions if ":kms-key-guard-test-" in s["Endpoint"]]
+
+
+def test_proof_comes_out_of_both_topics_and_reaches_everybody(tidy: Patient) -> None:
+    people = tidy.inbox("AlertsTopicArn")
+    diagnosis = tidy.doctor("--prove")
+    assert diagnosis.status == 0, diagnosis.regions
+    legs = diagnosis.regions[0]["test"]["checks"]
+    assert [leg["id"] for leg in legs] == ["prove-bus", "prove-function", "prove-alerts", "prove-findings"]
+    assert {leg["verdict"] for leg in legs} == {"pass"}
+    assert left_behind(tidy) == []
+    mail = people.next()
+    assert "TEST" in mail.subject and mail.attributes["severity"] == "Informational"
+    assert diagnosis.regions[0]["test"]["id"] in mail.body
+    assert "subscribers of its topics get it too" in diagnosis.stderr
+
+
+def test_proof_names_the_rule_that_swallowed_it(patient: Patient) -> None:
+    events, rule = patient.aws.client("events"), patient.part("GuardTestRule")
+    events.disable_rule(Name=rule)
+    diagnosis = patient.doctor("--prove", "--timeout", "5")
+    events.enable_rule(Name=rule)
+    assert (diagnosis.status, diagnosis["prove-bus"]["verdict"]) == (1, "pass")
+    assert "the rule didn't match or hand it on" in diagnosis["prove-function"]["text"]
+    assert diagnosis["prove-alerts"]["verdict"] == "unknown"
+    assert left_behind(patient) == []
+
+
+def test_proof_names_the_topic_that_swallowed_it(patient: Patient) -> None:
+    # Nothing reads what the test's queue gets if the topic's deliveries go nowhere: an encrypted topic without its key.
+    customer_key(patient, disabled=True)
+    diagnosis = patient.doctor("--prove", "--timeout", "8")
+    paste(patient, diagnosis["topics-readable"]["fix"][0]["command"])
+    assert diagnosis.status == 1
+    assert left_behind(patient) == []
+
+
+def test_interrupted_proof_leaves_nothing_behind(patient: Patient) -> None:
+    events, rule = patient.aws.client("events"), patient.part("GuardTestRule")
+    events.disable_rule(Name=rule)
+    command = [KEYGUARD, "doctor", "--prove", "--timeout", "600"]
+    env = environment(**patient.aws.environment())
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not left_behind(patient):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        events.enable_rule(Name=rule)
+    assert process.returncode == 130 and "interrupted" in errors
+    assert left_behind(patient) == []
