@@ -1,0 +1,166 @@
+"""What the guard costs a month, recomputed from list prices and quantities: `python3 bench/cost.py` writes the tables of
+docs/cost.md and README.md, and tests/bench/test_cost.py holds them to it.
+
+What an alert takes of processor time is measured; the rest are the template's own numbers.
+"""
+
+import math
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PRICES: dict[str, tuple[float, str, str]] = {
+    "alarm": (0.10, "an alarm a month", "cloudwatch"),
+    "metric": (0.30, "a metric of one's own a month in which it is written", "cloudwatch"),
+    "dashboard": (3.00, "a dashboard a month, after the first three of an account", "cloudwatch"),
+    "log": (0.50, "a GB of log taken in", "cloudwatch"),
+    "e-mail": (2.00 / 100_000, "an e-mail by SNS", "sns"),
+    "publish": (0.50 / 1_000_000, "a publish of up to 64 KB", "sns"),
+    "event": (1.00 / 1_000_000, "an event from another account's or Region's bus; those of AWS services are free", "eventbridge"),
+    "schedule": (1.00 / 1_000_000, "an invocation by Scheduler", "eventbridge"),
+    "request": (0.20 / 1_000_000, "a request to a function", "lambda"),
+    "duration": (0.000_013_333_4, "a GB-second on arm64", "lambda"),
+    "key request": (0.03 / 10_000, "a request to KMS", "kms"),
+}
+"""USD, list prices of us-east-1, without any free tier."""
+NOTED = "November 2026"
+
+DAYS = 30
+PLACES = 1_000 * 17
+METRICS = 2
+"""Of the guard's own, as `src/count.rs` writes them."""
+WATCH = {"memory GB": 0.25, "sweep seconds": 10.0, "check seconds": 5.0}
+"""The watch function, guessed on the high side: a sweep a day and a check every hour."""
+
+Row = tuple[str, float, str]
+"""What, how many, at which price."""
+
+
+COLD_ALERT = {"start": 4.9, "first event": 2.1}
+"""Milliseconds of processor time with TLS, from bench/results.md; an alert is always a cold start."""
+
+
+def billed_seconds() -> float:
+    """Of an alert: that time, stretched to what 128 MB get of a processor (a whole one is 1,769 MB), and 50 ms of waiting
+    for KMS and SNS; up to the next tenth of a second."""
+    return math.ceil((sum(COLD_ALERT.values()) / 1_000 * 1_769 / 128 + 0.05) * 10) / 10
+
+
+def alert(count: int, readers: int = 1) -> list[Row]:
+    """So many alerts, to so many e-mail addresses."""
+    return [
+        ("publishes, two an alert", 2 * count, "publish"),
+        ("e-mails", readers * count, "e-mail"),
+        ("look-ups, five an alert", 5 * count, "key request"),
+        ("requests to the alert function", count, "request"),
+        (f"its time: 0.125 GB, {billed_seconds():.1f} s each", count * 0.125 * billed_seconds(), "duration"),
+        ("log, 2 KB an alert", count * 2e-6, "log"),
+    ]
+
+
+def in_template(kind: str) -> int:
+    """How many resources of a kind of CloudWatch's the stack has, those that a parameter leaves out included."""
+    return len(re.findall(rf"^    Type: AWS::CloudWatch::{kind}$", (ROOT / "template.yaml").read_text(), re.M))
+
+
+def stack() -> list[Row]:
+    """What a deployed stack costs while nothing happens."""
+    watched = WATCH["memory GB"] * DAYS * (WATCH["sweep seconds"] + 24 * WATCH["check seconds"])
+    return [
+        ("alarms", in_template("Alarm"), "alarm"),
+        ("metrics of its own, in months in which they are written", METRICS, "metric"),
+        ("dashboards", in_template("Dashboard"), "dashboard"),
+        ("watch function: calls by Scheduler, 25 a day", 25 * DAYS, "schedule"),
+        ("watch function: requests", 25 * DAYS, "request"),
+        (f"watch function: time, {WATCH['memory GB']} GB, a sweep of {WATCH['sweep seconds']:.0f} s a day and a check of "
+         f"{WATCH['check seconds']:.0f} s an hour", watched, "duration"),
+        ("watch function: requests to KMS, 100 keys a sweep, two each", 200 * DAYS, "key request"),
+        ("watch function: log, 5 KB a call", 25 * DAYS * 5e-6, "log"),
+    ]  # fmt: skip
+
+
+SCENARIOS: dict[str, tuple[str, list[Row]]] = {
+    "1 account, 1 Region": ("100 alerts a month to one address.", [*stack(), *alert(100)]),
+    "1,000 accounts × 17 Regions": (
+        "One hub, 17,000 spokes with `AlarmOnUndelivered=false`, two heartbeats a day from each, 10,000 alerts a month to "
+        "one address. With the alarm in every spoke 17,000 × 0.10 = 1,700 USD come on top.",
+        [
+            *stack(),
+            ("heartbeats, bus to bus", PLACES * 2 * DAYS, "event"),
+            ("heartbeats in the log, 500 bytes each", PLACES * 2 * DAYS * 500e-9, "log"),
+            ("alerts' events, bus to bus", 10_000, "event"),
+            ("roster: a function of 0.125 GB, 34 s a day", 0.125 * 34 * DAYS, "duration"),
+            *alert(10_000),
+        ],
+    ),
+    "`ReportLostKeyUse` at 10 million KMS calls a day": (
+        "One account and Region, 1,000 uses of a lost key a month beside 100 other alerts. The rule matches calls that "
+        "failed, so the function isn't called for the others.",
+        [*stack(), *alert(1_100)],
+    ),
+}
+
+
+def usd(amount: float) -> str:
+    """To the cent, and what is less to its first two digits that aren't zero."""
+    if amount >= 0.995 or not amount:
+        return f"{amount:,.2f}"
+    return f"{amount:.{1 - math.floor(math.log10(amount))}f}"
+
+
+def sum_of(rows: list[Row]) -> float:
+    return sum(count * PRICES[price][0] for _, count, price in rows)
+
+
+def number(count: float) -> str:
+    return f"{count:,.0f}" if count >= 10 or count == int(count) else f"{count:.4g}"
+
+
+def details() -> str:
+    """The prices, and a table for each scenario."""
+    lines = ["| price | USD | |", "|---|---|---|"]
+    for what, unit, page in PRICES.values():
+        lines.append(f"| {unit} | {what:.10f}".rstrip("0").rstrip(".") + f" | [{page}](https://aws.amazon.com/{page}/pricing/) |")
+    for name, (what, rows) in SCENARIOS.items():
+        lines += ["", f"### {name}", "", what, "", "| what | how many | USD each | USD a month |", "|---|---|---|---|"]
+        for row, count, price in rows:
+            if count:
+                each = f"{PRICES[price][0]:.10f}".rstrip("0").rstrip(".")
+                lines.append(f"| {row} | {number(count)} | {each} | {usd(count * PRICES[price][0])} |")
+        lines.append(f"| **together** | | | **{usd(sum_of(rows))}** |")
+    return "\n".join(lines)
+
+
+def short() -> str:
+    """A line for each scenario."""
+    lines = ["| a month, without any free tier | USD | most of it |", "|---|---|---|"]
+    for name, (_, rows) in SCENARIOS.items():
+        most = sorted(rows, key=lambda row: -row[1] * PRICES[row[2]][0])[:2]
+        lines.append(f"| {name} | {sum_of(rows):,.2f} | {'; '.join(f'{what} {usd(count * PRICES[price][0])}' for what, count, price in most)} |")
+    return "\n".join(lines)
+
+
+def written(text: str, table: str) -> str:
+    """The text with the table between its marks."""
+    mark = "<!-- by bench/cost.py -->"
+    before, _, rest = text.partition(mark)
+    _, _, after = rest.partition(mark)
+    if not after:
+        raise ValueError(f"there must be two lines {mark}")
+    return f"{before}{mark}\n{table}\n{mark}{after}"
+
+
+TABLES = {"docs/cost.md": details, "README.md": short}
+
+
+def main() -> int:
+    for name, table in TABLES.items():
+        path = ROOT / name
+        path.write_text(written(path.read_text(), table()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

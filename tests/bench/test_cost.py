@@ -1,0 +1,37 @@
+"""The documents' cost tables are what the stated prices and quantities give, and the quantities are the template's."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "bench"))
+
+import cost  # noqa: E402
+
+
+@pytest.mark.parametrize("name", cost.TABLES)
+def test_table_is_as_computed(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert cost.written(text, cost.TABLES[name]()) == text, "python3 bench/cost.py writes it"
+
+
+def test_one_account_by_hand() -> None:
+    _, rows = cost.SCENARIOS["1 account, 1 Region"]
+    alarms, metrics, mails = cost.in_template("Alarm") * 0.10, cost.METRICS * 0.30, 100 * 2 / 100_000
+    assert alarms + metrics + mails < cost.sum_of(rows) < alarms + metrics + mails + 0.10 + cost.in_template("Dashboard") * 3
+
+
+def test_heartbeats_by_hand() -> None:
+    _, rows = cost.SCENARIOS["1,000 accounts × 17 Regions"]
+    (heartbeats,) = (count * cost.PRICES[price][0] for what, count, price in rows if what == "heartbeats, bus to bus")
+    assert heartbeats == pytest.approx(1.02)
+
+
+def test_two_heartbeats_a_day() -> None:
+    assert "rate(12 hours)" in (ROOT / "stackset" / "spoke.yaml").read_text()
+
+
+def test_alarms_are_found_in_the_template() -> None:
+    assert cost.in_template("Alarm") >= 6
