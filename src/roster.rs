@@ -94,7 +94,7 @@ impl Roster {
                 missing.extend(wrong.map(|wrong| (place, wrong)));
             }
         }
-        for account in &expected.management {
+        if let Some(account) = &expected.management {
             let places: Vec<Place> = places(account);
             missing.extend(places.into_iter().filter(silent).map(|place| (place, Missing::Silent)));
         }
