@@ -377,7 +377,11 @@ fn failing(checks: &[Check], before: &[String]) -> Vec<String> {
 /// Reads what the schedule sends.
 fn tick(payload: &str) -> Result<(Look, OffsetDateTime), Error> {
     let tick: Tick = serde_json::from_str(payload).map_err(|error| Error::Input {
-        problem: format!("is {}, which can't be read ({})", inert(payload, 200), inert(&error.to_string(), 200)),
+        problem: format!(
+            "is {}, which can't be read ({})",
+            inert(payload, 200),
+            inert(&error.to_string().replace('`', "'"), 200)
+        ),
     })?;
     let time = OffsetDateTime::parse(&tick.time, &Rfc3339)
         .map_err(|_| Error::Input { problem: format!("has the time \"{}\"", inert(&tick.time, 100)) })?;
@@ -466,10 +470,10 @@ mod tests {
         assert_eq!((look, time), (Look::Sweep, datetime!(2026-11-22 06:00 UTC)));
         for (wrong, says) in [
             ("", "can't be read"),
-            (r#"{"look": "everything", "time": "2026-11-22T06:00:00Z"}"#, "expected `sweep` or `coverage`"),
-            (r#"{"look": "sweep"}"#, "missing field `time`"),
+            (r#"{"look": "everything", "time": "2026-11-22T06:00:00Z"}"#, "expected 'sweep' or 'coverage'"),
+            (r#"{"look": "sweep"}"#, "missing field 'time'"),
             (r#"{"look": "sweep", "time": "<aws.scheduler.scheduled-time>"}"#, "scheduler.scheduled-time"),
-            (r#"{"source": "aws.kms", "detail": {}}"#, "missing field `look`"),
+            (r#"{"source": "aws.kms", "detail": {}}"#, "missing field 'look'"),
         ] {
             let error = tick(wrong).unwrap_err().to_string();
             assert!(error.contains(says) && error.contains(r#"it takes {"look": "sweep" or "coverage""#), "{error}");
