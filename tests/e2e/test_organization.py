@@ -37,7 +37,7 @@ class Organization:
         """Deploy the spoke, as the StackSet does."""
         hub = dict(pair.split("=", 1) for pair in self.hub["SpokeParameters"].split())
         values = {**hub, "HomeRegion": REGION, **parameters}
-        stacks = self.aws.client("cloudformation", account, region)
+        stacks = self.aws.client("cloudformation", region=region, **self.stack_sets(account, region))
         stacks.create_stack(
             StackName="StackSet-kms-key-guard-spoke",
             TemplateBody=SPOKE,
@@ -47,6 +47,10 @@ class Organization:
         stacks.get_waiter("stack_create_complete").wait(
             StackName="StackSet-kms-key-guard-spoke", WaiterConfig={"Delay": 1, "MaxAttempts": 60}
         )
+
+    def stack_sets(self, account: str, region: str = REGION) -> dict[str, str]:
+        """Credentials of the role that StackSets have in every account."""
+        return self.aws.person("StackSets", "stacksets-exec-0123456789abcdef", account, region)
 
     def join(self) -> str:
         """An account that joins the organization, with a trail and no spoke yet."""
@@ -253,3 +257,21 @@ def test_the_rollout_takes_the_spoke_of_this_checkout_along(organization: Organi
     (uploaded,) = storage.list_objects_v2(Bucket="rollout")["Contents"]
     assert address.endswith(f"/rollout/{uploaded['Key']}")
     assert storage.get_object(Bucket="rollout", Key=uploaded["Key"])["Body"].read() == SPOKE.encode()
+
+
+def test_whoever_switches_a_spoke_off_is_told_of_at_the_hub(organization: Organization) -> None:
+    account = organization.join()
+    organization.spoke(account, REGION)
+    alerts = organization.inbox(detection=["guard-tampered"], account=[account])
+    person = organization.aws.person("mallory", "admin", account)
+    events = organization.aws.client("events", region=REGION, **person)
+    events.disable_rule(Name="kms-key-guard-spoke-api-call")
+    alert = alerts.next()
+    assert (alert.attributes["region"], alert.attributes["event_name"]) == (REGION, "DisableRule")
+    assert "kms-key-guard-spoke-api-call" in alert.body and "mallory" in alert.body
+    # What StackSets do with every rollout is no tampering.
+    stack_sets = organization.aws.client("events", region=REGION, **organization.stack_sets(account))
+    stack_sets.disable_rule(Name="kms-key-guard-spoke-service-event")
+    events.disable_rule(Name="kms-key-guard-spoke-kms-event")
+    assert "kms-key-guard-spoke-kms-event" in alerts.next().body
+    assert alerts.all() == []
