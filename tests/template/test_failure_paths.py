@@ -220,3 +220,23 @@ def test_function_is_told_its_settings():
     # Lambda takes 4 KB of variables altogether.
     largest = {"ExpectedPrincipals": "r" * Stack().template["Parameters"]["ExpectedPrincipals"]["MaxLength"]}
     assert len(json.dumps(environment(EXISTING_TOPICS | largest))) < 4096
+
+
+def test_auditors_get_exactly_the_filter_and_alarm_they_look_for_and_only_when_asked():
+    """Security Hub's CloudWatch.7 compares the pattern word for word."""
+    assert Stack(OPTED_IN).of_type("AWS::Logs::MetricFilter") == {}
+    stack = Stack({"CloudTrailLogGroupName": "trail", "AlarmActionArn": OPTED_IN["AlarmActionArn"]})
+    metric_filter, alarm = stack.properties("AuditorsMetricFilter"), stack.properties("AuditorsAlarm")
+    assert metric_filter["LogGroupName"] == "trail"
+    assert metric_filter["FilterPattern"] == (
+        "{($.eventSource=kms.amazonaws.com) && (($.eventName=DisableKey) || ($.eventName=ScheduleKeyDeletion))}"
+    )
+    (transformation,) = metric_filter["MetricTransformations"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == (transformation["MetricNamespace"], transformation["MetricName"])
+    assert transformation["MetricValue"] == "1" and "Dimensions" not in alarm
+    wanted = {
+        "Statistic": "Sum", "Period": 300, "EvaluationPeriods": 1, "Threshold": 1,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold", "TreatMissingData": "notBreaching",
+        "AlarmActions": ["<AlertsTopic>", OPTED_IN["AlarmActionArn"]],
+    }
+    assert {name: alarm[name] for name in wanted} == wanted

@@ -47,6 +47,10 @@ EXAMPLES = {
     "ReportLostKeyUse": (["true", "false"], ["", "True", "yes", "1"]),
     "ReminderDays": (["7,3,1", "1", "30, 14 ,2"], ["", "0", "31", "7;3", "7,,3", "7,3,", "a week", "1.5", "7\n3"]),
     "SweepHour": (["0", "6", "23"], ["", "24", "-1", "6am"]),
+    "CloudTrailLogGroupName": (
+        ["", "CloudTrail/DefaultLogGroup", "aws-cloudtrail-logs-111122223333-1a2b3c4d", "/trail/#1_a.b"],
+        ["arn:aws:logs:eu-west-1:111122223333:log-group:trail", "trail logs", "trail*", "x" * 513],
+    ),
     "MassEventThreshold": (["1", "10", "100000"], ["", "0", "-1", "100001", "ten"]),
     "ExistingAlertsTopicArn": TOPIC_EXAMPLES,
     "ExistingFindingsTopicArn": TOPIC_EXAMPLES,

@@ -252,7 +252,7 @@ def tampering(service, event_name, parameter, value):
 HUB = {"OrganizationId": "o-a1b2c3d4e5"}
 
 
-@pytest.mark.parametrize("parameters", [{}, OPTED_IN, OPTED_IN | HUB], ids=["default", "opted in", "hub"])
+@pytest.mark.parametrize("parameters", [{}, OPTED_IN, OPTED_IN | HUB, {"CloudTrailLogGroupName": "trail"}], ids=["default", "opted in", "hub", "auditors"])
 def test_every_part_of_the_stack_is_watched_for_tampering(parameters):
     stack = Stack(parameters, region=SAMPLES_REGION)
     patterns, unwatched = stack.patterns(), []
