@@ -28,7 +28,7 @@ use time::OffsetDateTime;
 const HUB: &str = "111122223333";
 const SPOKE: &str = "444455556666";
 const ROLE: &str = "kms-key-guard-spoke-reader";
-const BUDGET: Duration = Duration::from_secs(2);
+const BUDGET: Duration = Duration::from_secs(20);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A key of this account and Region scheduled for deletion, as the hub's bus hears it.
