@@ -1,6 +1,6 @@
 //! The order of things: event, detect, enrich, assess, render, publish.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde::Serialize;
@@ -112,13 +112,16 @@ impl Guard {
         // Before publishing: a topic that was deleted first mustn't silence the mass-event alarm too.
         self.counts.finding(&finding, held_back);
         if held_back {
-            return Ok(finished(&finding, "below-minimum"));
+            return Ok(finished(&finding, "below-minimum", None));
         }
         let alert = Alert::of(&finding, now);
-        match self.publisher.publish(&alert, left().saturating_sub(REPORT_RESERVE)).await {
-            Ok(()) => Ok(finished(&finding, "published")),
+        let begun = Instant::now();
+        let answer = self.publisher.publish(&alert, left().saturating_sub(REPORT_RESERVE)).await;
+        let publish_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match answer {
+            Ok(()) => Ok(finished(&finding, "published", Some(publish_ms))),
             Err(cause) => {
-                log_failure(&finding, &cause);
+                log_failure(&finding, &cause, publish_ms);
                 Err(cause)
             }
         }
@@ -134,8 +137,8 @@ fn log_silence(event: &Event) {
     }
 }
 
-/// Says what became of a finding, in the log and to the caller.
-fn finished(finding: &Finding, outcome: &'static str) -> Outcome {
+/// Says what became of a finding, in the log and to the caller. The dashboard's queries read these fields.
+fn finished(finding: &Finding, outcome: &'static str, publish_ms: Option<u64>) -> Outcome {
     let severity = finding.assessment.severity.name();
     let unknown: Vec<_> = finding.unknown().map(|(fact, _)| fact).collect();
     info!(
@@ -145,6 +148,8 @@ fn finished(finding: &Finding, outcome: &'static str) -> Outcome {
         finding_uid = inert(&finding.story(), 300),
         uid = %finding.origin.uid,
         unknown = unknown.join(", "),
+        failed_look_ups = failed_look_ups(finding),
+        publish_ms,
         outcome,
         "alert"
     );
@@ -156,17 +161,24 @@ fn finished(finding: &Finding, outcome: &'static str) -> Outcome {
     }
 }
 
-fn log_failure(finding: &Finding, cause: &Error) {
+fn log_failure(finding: &Finding, cause: &Error, publish_ms: u64) {
     error!(
         event_id = event_id(finding),
         detection = finding.detection.id,
         severity = finding.assessment.severity.name(),
         finding_uid = inert(&finding.story(), 300),
         uid = %finding.origin.uid,
+        failed_look_ups = failed_look_ups(finding),
+        publish_ms,
         outcome = "failed",
         cause = %cause,
         "alert"
     );
+}
+
+/// How many facts KMS was asked for and didn't tell.
+fn failed_look_ups(finding: &Finding) -> usize {
+    finding.unknown().filter(|(_, why)| why.is_failure()).count()
 }
 
 fn event_id(finding: &Finding) -> String {

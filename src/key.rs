@@ -224,6 +224,13 @@ pub enum Why {
     Failed(String),
 }
 
+impl Why {
+    /// Whether there was something to ask, somebody to ask for it, and no answer all the same.
+    pub fn is_failure(&self) -> bool {
+        !matches!(self, Self::NotAsked | Self::NoKey | Self::Unsupported)
+    }
+}
+
 /// What KMS says about a key, each fact for itself. What wasn't learnt never stops an alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFacts {

@@ -20,9 +20,11 @@ use kms_key_guard::config::Config;
 use kms_key_guard::count::Counts;
 use kms_key_guard::error::Error;
 use kms_key_guard::handler::{Guard, Outcome};
+use kms_key_guard::log;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::macros::datetime;
+use tracing_subscriber::util::SubscriberInitExt;
 
 const NOW: OffsetDateTime = datetime!(2026-09-28 09:14:11 UTC);
 const ALERTS: &str = "arn:aws:sns:eu-west-1:111122223333:alerts";
@@ -310,4 +312,56 @@ async fn tampering_reaches_both_topics_and_kms_is_not_asked() {
     let document: Value = serde_json::from_str(&to(&sent, FINDINGS).body).unwrap();
     assert_eq!(document["resources"][0]["type"], "AWS::CloudTrail::Trail");
     assert!(to(&sent, ALERTS).body.contains("aws cloudtrail start-logging --region eu-west-1 --name management"));
+}
+
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What the log says of one event, as the deployed function writes it.
+async fn logged(guard: &Guard, sample: &str) -> Value {
+    let written = Written::default();
+    let to = written.clone();
+    let logging = log::lines(move || to.clone()).set_default();
+    drop(answer(guard, sample).await);
+    drop(logging);
+    serde_json::from_slice(&written.0.lock().unwrap()).expect("one line, and it is JSON")
+}
+
+/// The dashboard's queries read these fields, and tests/template/test_dashboard.py holds them to the handler.
+#[tokio::test]
+async fn log_line_tells_what_the_dashboard_counts() {
+    let line = logged(&guard(&[sns(&Sent::default())], &kms_answers(), &[]), "deletion-scheduled").await;
+    assert_eq!((&line["message"], &line["outcome"]), (&"alert".into(), &"published".into()));
+    assert_eq!((&line["severity"], &line["detection"]), (&"Critical".into(), &"key-deletion-scheduled".into()));
+    assert!(line["publish_ms"].is_u64(), "{line}");
+    // Last use isn't offered here, which is no failure.
+    assert_eq!((&line["unknown"], &line["failed_look_ups"]), (&"last use".into(), &0.into()));
+
+    let mut answers = kms_answers();
+    answers[0] = mock!(aws_sdk_kms::Client::describe_key).then_error(|| {
+        DescribeKeyError::generic(aws_sdk_kms::error::ErrorMetadata::builder().code("AccessDeniedException").build())
+    });
+    let line = logged(&guard(&[sns(&Sent::default())], &answers, &[]), "deletion-scheduled").await;
+    assert_eq!((&line["unknown"], &line["failed_look_ups"]), (&"state, last use".into(), &1.into()));
+
+    let line = logged(&guard(&[broken(ALERTS), sns(&Sent::default())], &answers, &[]), "deletion-scheduled").await;
+    assert_eq!((&line["outcome"], &line["failed_look_ups"]), (&"failed".into(), &1.into()));
+    assert!(line["publish_ms"].is_u64(), "{line}");
+
+    let held_back = guard(&[], &kms_answers(), &[("MINIMUM_SEVERITY", "Critical")]);
+    let line = logged(&held_back, "key-enabled").await;
+    assert_eq!((&line["outcome"], line.get("publish_ms")), (&"below-minimum".into(), None));
+
+    let line = logged(&guard(&[sns(&Sent::default())], &[], &[]), "store-deleted").await;
+    assert_eq!(line["failed_look_ups"], 0, "there is no key to ask for: {line}");
 }
