@@ -62,6 +62,7 @@ EXAMPLES = {
     "OrganizationId": (["", "o-a1b2c3d4e5"], ["*", "o-", "r-ab12", "O-A1B2C3D4E5", "o-a1b2c3d4e5 ", "111122223333"]),
     "Architecture": (["arm64", "x86_64"], ["", "x86", "arm", "amd64"]),
     "EnrichTimeoutMs": (["0", "2000", "5000"], ["", "-1", "5001", "2s"]),
+    "CreateDashboard": (["true", "false"], ["", "True", "yes", "1"]),
     "LogRetentionDays": (["1", "30", "365", "3653"], ["", "0", "31", "forever"]),
 }
 
