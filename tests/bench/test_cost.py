@@ -1,5 +1,6 @@
 """The documents' cost tables are what the stated prices and quantities give, and the quantities are the template's."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -37,3 +38,8 @@ def test_what_a_parameter_adds_is_not_in_the_sums() -> None:
     template = (ROOT / "template.yaml").read_text()
     assert cost.in_template("Alarm") == template.count("Type: AWS::CloudWatch::Alarm\n") - 1 >= 6
     assert (cost.in_template("Dashboard"), template.count("Type: AWS::CloudWatch::Dashboard\n")) == (0, 1)
+
+
+def test_metrics_are_those_of_the_code() -> None:
+    names = set(re.findall(r"pub const (\w+): &str", (ROOT / "src" / "count.rs").read_text())) - {"NAMESPACE", "DIMENSION"}
+    assert cost.METRICS == len(names) + 1, "a metric of both functions counts twice: HeldBack"
