@@ -7,6 +7,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 CHECKOV := .venv-checkov
+AUDIT := .venv-audit
 DENY := .tools/bin/cargo-deny
 # What the function is built for: as deployed last time, or arm64.
 ARCHITECTURE ?= $(or $(shell sed -n 's/.*Architecture=[\\"]*\([a-z0-9_]*\).*/\1/p' samconfig.local.toml 2>/dev/null),arm64)
@@ -20,7 +21,7 @@ export ZIG_GLOBAL_CACHE_DIR := $(CURDIR)/.local/cache/zig
 # What SAM and the linters need to know of AWS: a Region, and no account.
 OFFLINE := AWS_DEFAULT_REGION=eu-west-1 AWS_EC2_METADATA_DISABLED=true
 
-.PHONY: help demo local test check faults load accounts fuzz counts bench build deploy lint fmt clean tools
+.PHONY: help demo local test check faults load accounts audit fuzz counts bench build deploy lint fmt clean tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +49,9 @@ load: tools $(VENV)/ready ## 10,000 mixed signals through the release binary, ev
 accounts: tools $(VENV)/ready ## 500 accounts of an organization through the release binary, every call accounted for
 	cargo build --release --bin alert
 	@$(VENV)/bin/python -m local.accounts
+
+audit: tools $(VENV)/ready $(AUDIT)/ready ## what cloud-audit, an auditors' tool, says of an account before and with CloudTrailLogGroupName
+	@$(VENV)/bin/python -m local.audit $(AUDIT)/bin/cloud-audit
 
 fuzz: tools ## 1,000,000 inputs that no one would send
 	FUZZ_CASES=250000 cargo test --profile fuzz --test fuzz -- --nocapture
@@ -92,7 +96,7 @@ fmt: ## format the Rust code
 
 clean: ## remove everything that was built, the virtual environments too
 	cargo clean
-	rm -rf .aws-sam .local .tools $(VENV) $(CHECKOV)
+	rm -rf .aws-sam .local .tools $(VENV) $(CHECKOV) $(AUDIT)
 
 # Said before minutes of installing, not after.
 tools:
@@ -107,6 +111,9 @@ $(VENV)/ready: local/requirements.txt
 
 $(CHECKOV)/ready: local/requirements-checkov.txt
 	$(call environment,$(CHECKOV),$<)
+
+$(AUDIT)/ready: local/requirements-audit.txt
+	$(call environment,$(AUDIT),$<)
 
 # Unoptimized, which is a minute's work instead of five; it runs for a second.
 $(DENY):

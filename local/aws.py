@@ -111,13 +111,22 @@ class LocalAws:
             "AWS_DEFAULT_REGION": region,
         }
 
-    def start_trail(self, account: str = ACCOUNT, region: str = REGION) -> None:
-        """Give the account a trail that logs in every Region; without one no API call reaches EventBridge."""
+    def start_trail(self, account: str = ACCOUNT, region: str = REGION, log_group: str = "") -> None:
+        """Give the account a trail that logs in every Region; without one no API call reaches EventBridge.
+
+        It writes to a new log group too, if that is named.
+        """
         trails = self.client("cloudtrail", account, region)
         self.client("s3", account, region).create_bucket(
             Bucket=f"trail-{account}-{region}", CreateBucketConfiguration={"LocationConstraint": region}
         )
-        trails.create_trail(Name="management", S3BucketName=f"trail-{account}-{region}", IsMultiRegionTrail=True)
+        more = {}
+        if log_group:
+            self.client("logs", account, region).create_log_group(logGroupName=log_group)
+            more["CloudWatchLogsLogGroupArn"] = f"arn:aws:logs:{region}:{account}:log-group:{log_group}:*"
+            more["CloudWatchLogsRoleArn"] = f"arn:aws:iam::{account}:role/trail"
+        bucket = f"trail-{account}-{region}"
+        trails.create_trail(Name="management", S3BucketName=bucket, IsMultiRegionTrail=True, **more)
         trails.start_logging(Name="management")
 
     def organization(self, management: str, *members: str) -> str:
