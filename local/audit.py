@@ -1,4 +1,4 @@
-"""`make audit`: what an auditors' tool says of an account before the guard is deployed with `CloudTrailLogGroupName`, and after.
+"""`make audit`: what an auditors' tool says of an account before the guard is deployed with its filter and alarm, and after.
 
 The tool is cloud-audit, as published, against the local AWS. Its check AWS-CW-007 looks for CIS 4.7: a metric filter for
 DisableKey and ScheduleKeyDeletion on the trail's log group, with an alarm.
