@@ -164,9 +164,8 @@ async def measure_function() -> dict[str, Any]:
 
 async def cold_start(program: Path, event: bytes, messages: int, tls: bool = False) -> dict[str, float]:
     """Milliseconds from the start of the process until it asks for its first event, handles it, and all topics have it."""
-    rig.BINARY = program
     trusted = {"SSL_CERT_FILE": str(certificates()), "AWS_CA_BUNDLE": str(certificates())} if tls else {}
-    async with rig.rig({}, {}, 30.0, tls, AWS_DEFAULT_REGION=rig.REGION, **trusted) as (function, sns, _):
+    async with rig.rig({}, {}, 30.0, tls, program, AWS_DEFAULT_REGION=rig.REGION, **trusted) as (function, sns, _):
         started = time.monotonic()
         await function.start()
         attempt = await function.invoke(event, "00000000-0000-4000-8000-000000000000")
@@ -184,9 +183,8 @@ async def cold_start(program: Path, event: bytes, messages: int, tls: bool = Fal
 
 async def cold_work(program: Path, event: bytes, tls: bool) -> dict[str, float]:
     """Milliseconds of processor time until it asks for its first event, and for that event."""
-    rig.BINARY = program
     trusted = {"SSL_CERT_FILE": str(certificates()), "AWS_CA_BUNDLE": str(certificates())} if tls else {}
-    async with rig.rig({}, {}, 30.0, tls, AWS_DEFAULT_REGION=rig.REGION, **trusted) as (function, _, _):
+    async with rig.rig({}, {}, 30.0, tls, program, AWS_DEFAULT_REGION=rig.REGION, **trusted) as (function, _, _):
         await function.start()
         await function.asked.wait()
         ready = processor_time(function.process.pid)
@@ -197,8 +195,7 @@ async def cold_work(program: Path, event: bytes, tls: bool) -> dict[str, float]:
 
 async def warm(program: Path, event: bytes) -> dict[str, float]:
     """A handled event, by the clock of the rig (which serves every request itself) and by the process's own time."""
-    rig.BINARY = program
-    async with rig.rig({}, {}, timeout=30.0, AWS_DEFAULT_REGION=rig.REGION) as (function, _, _):
+    async with rig.rig({}, {}, 30.0, binary=program, AWS_DEFAULT_REGION=rig.REGION) as (function, _, _):
         for _ in range(10):
             said(await function.invoke(event, "warm"), program)
         process, seconds = function.process.pid, []

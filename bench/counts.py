@@ -101,9 +101,9 @@ async def under(tool: str, binary: Path, rounds: int) -> list[int]:
         program = Path(folder) / "alert"
         program.write_text(f"#!/bin/sh\nexec valgrind --tool={tool} --{tool}-out-file={out} {binary}\n")
         program.chmod(0o755)
-        rig.BINARY, rig.LONGEST_INIT = program, 60.0
+        rig.LONGEST_INIT = 60.0
         # Everything takes some fifty times as long.
-        async with rig.rig({}, {}, timeout=60.0, ENRICH_TIMEOUT_MS="10000") as (function, _, _):
+        async with rig.rig({}, {}, 60.0, binary=program, ENRICH_TIMEOUT_MS="10000") as (function, _, _):
             for event in [samples[0], *samples * rounds]:
                 attempt = await function.invoke(event, "00000000-0000-4000-8000-000000000000")
                 if attempt.ended != "answered":

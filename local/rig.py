@@ -705,7 +705,12 @@ class Function(Server):
 
 @asynccontextmanager
 async def rig(
-    sns: Mapping[str, Schedule], kms: Mapping[str, Schedule], timeout: float, tls: bool = False, **environment: str
+    sns: Mapping[str, Schedule],
+    kms: Mapping[str, Schedule],
+    timeout: float,
+    tls: bool = False,
+    binary: Path = BINARY,
+    **environment: str,
 ) -> AsyncIterator[tuple[Function, Sns, Kms]]:
     """The function with an SNS and a KMS of its own; with `tls` it trusts them unless the environment says otherwise."""
     topics, keys = Sns(sns), Kms(kms)
@@ -713,5 +718,5 @@ async def rig(
         topics.tls = keys.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         topics.tls.load_cert_chain(TLS / "server.pem", TLS / "server-key.pem")
         environment = {"SSL_CERT_FILE": str(TLS / "authority.pem"), **environment}
-    async with topics, keys, Function(topics, keys, timeout, environment) as function:
+    async with topics, keys, Function(topics, keys, timeout, environment, binary=binary) as function:
         yield function, topics, keys
