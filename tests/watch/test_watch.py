@@ -162,7 +162,7 @@ def test_a_blind_spot_is_told_once_and_so_is_its_end() -> None:
         at = [f"2026-11-22T{hour:02}:00:00Z" for hour in range(8)]
         await function.invoke(tick("coverage", at[0]), "0")
         subject = sns.held("alerts")[0].subject
-        assert subject == f"[HIGH] KMS Key Guard guard-deployed can't see, or isn't heard (111122223333 eu-west-1)"
+        assert subject == "[HIGH] KMS Key Guard: can't see, or isn't heard, guard-deployed (111122223333 eu-west-1)"
         assert told() == [("guard-deployed", "Create")]
         await function.invoke(tick("coverage", at[1]), "1")
         assert told() == []
