@@ -404,16 +404,17 @@ fn has_caller(finding: &Finding) -> bool {
 }
 
 fn who(out: &mut Layout, finding: &Finding) {
+    if let (Kind::KeyAtRisk, Some(arn)) = (finding.detection.kind, finding.key()) {
+        out.section("WHO");
+        out.item("A look at the key doesn't tell. CloudTrail does, for 90 days:");
+        out.item(&format!("   {}", remedy::history(arn)));
+        return;
+    }
     if !has_caller(finding) {
         return;
     }
     let actor = &finding.actor;
     out.section("WHO");
-    if let (Kind::KeyAtRisk, Some(arn)) = (finding.detection.kind, finding.key()) {
-        out.item("A look at the key doesn't tell. CloudTrail does, for 90 days:");
-        out.item(&format!("   {}", remedy::history(arn)));
-        return;
-    }
     out.item(&person(actor));
     for (label, value) in [
         ("ARN", &actor.arn),
