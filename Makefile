@@ -35,7 +35,6 @@ local: tools $(VENV)/ready ## leave the local AWS running, with the guard deploy
 test: tools $(VENV)/ready ## run everything: Rust, template, OCSF, end to end on the local AWS
 	cargo test --all-features
 	cargo build --release --bin alert
-	cargo build --release --features watch --bin watch
 	$(VENV)/bin/python -m pytest tests
 
 faults: tools $(VENV)/ready ## every fault of SNS and KMS against the release binary, as a table (SEED=7 adds random ones)

@@ -1,4 +1,4 @@
-"""10,000 KMS keys through the watch function's release binary, on loopback: `python -m local.sweeping`.
+"""10,000 KMS keys through the watch function as `sam build` made it, on loopback: `python -m local.sweeping`.
 
     Keys        a KMS that holds many keys and keeps AWS's request quotas
     Account     the rest of AWS: the guard's stack and the function's own log; everything else is denied
@@ -20,9 +20,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from .rig import ACCOUNT, REGION, ROOT, Connection, Fault, Function, Request, Server, Service, Sns, response
+from .aws import BUILD
+from .rig import ACCOUNT, REGION, Connection, Fault, Function, Request, Server, Service, Sns, response
 
-BINARY = ROOT / "target" / "release" / "watch"
+BINARY = BUILD / "WatchFunction" / "bootstrap"
 TIMEOUT = 300.0
 """Seconds, as in the template."""
 QUOTAS = {"DescribeKey": 2_000, "ListKeys": 500, "ListAliases": 500, "ListResourceTags": 2_000, "GetKeyLastUsage": 5}

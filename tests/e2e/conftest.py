@@ -13,7 +13,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from local import aws as local  # noqa: E402
 from local.aws import Inbox, LocalAws  # noqa: E402
-from local.steps import step  # noqa: E402
 
 
 @dataclass
@@ -52,16 +51,6 @@ class Key:
         first = self.alerts.next()
         assert first.attributes["event_name"] == "DisableKey", first.subject
         assert not self.alerts.all()
-
-
-@pytest.fixture(scope="session")
-def built(pytestconfig: pytest.Config) -> None:
-    """The function, built with sam build; says so on the terminal, as it may take minutes."""
-    with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print()
-        step("building the function with sam build")
-        local.check_prerequisites()
-        local.build()
 
 
 @pytest.fixture(scope="session")
