@@ -5,6 +5,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 from deployed import ROOT, Stack, source
 
 
@@ -40,16 +41,16 @@ def test_every_lint_exception_has_its_reason():
     assert all(len(skip["comment"]) > 40 for skip in exceptions)
 
 
-def test_build_makes_the_alert_binary_from_the_locked_dependencies():
-    metadata = source()["Resources"]["AlertFunction"]["Metadata"]
-    assert metadata["BuildMethod"] == "rust-cargolambda"
-    assert metadata["BuildProperties"] == {"Binary": "alert"}
+@pytest.mark.parametrize("name", ["alert", "watch"])
+def test_build_makes_the_functions_binary(name):
+    metadata = source()["Resources"][f"{name.title()}Function"]["Metadata"]
+    assert (metadata["BuildMethod"], metadata["BuildProperties"]) == ("rust-cargolambda", {"Binary": name})
 
 
-def test_build_makes_the_watch_binary_with_its_feature():
-    metadata = source()["Resources"]["WatchFunction"]["Metadata"]
-    assert metadata["BuildMethod"] == "rust-cargolambda"
-    assert metadata["BuildProperties"] == {"Binary": "watch"}
+def test_build_has_the_feature_that_the_watch_binary_requires():
+    package = tomllib.loads((ROOT / "Cargo.toml").read_text())
+    (watch,) = (binary for binary in package["bin"] if binary["name"] == "watch")
+    assert watch["required-features"] == package["package"]["metadata"]["lambda"]["build"]["features"]
 
 
 def test_deploying_asks_for_no_more_capability_than_the_stack_needs():
