@@ -39,7 +39,7 @@ Row = tuple[str, float, str]
 
 
 COLD_ALERT = {"start": 4.9, "first event": 2.1}
-"""Milliseconds of processor time with TLS, from bench/results.md; an alert is always a cold start."""
+"""Milliseconds of processor time with TLS, by the bench; an alert is always a cold start."""
 
 
 def billed_seconds() -> float:
