@@ -329,6 +329,8 @@ impl std::io::Write for Written {
 
 /// What the log says of one event, as the deployed function writes it.
 async fn logged(guard: &Guard, sample: &str) -> Value {
+    // Whether a line is written at all is remembered by the first test that comes by it: for all threads, then.
+    let _ = log::lines(std::io::sink).try_init();
     let written = Written::default();
     let to = written.clone();
     let logging = log::lines(move || to.clone()).set_default();
