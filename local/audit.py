@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 from . import aws as local
+from . import steps
 from .aws import ACCOUNT, REGION, STATE, LocalAws
-from .steps import Failed, detail, end_on_signals, step
+from .steps import Failed, detail, step
 
 LOG_GROUP = "CloudTrail/DefaultLogGroup"
 CHECK = "aws-cw-007"
@@ -24,22 +25,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make audit", description=__doc__)
     parser.add_argument("program", type=Path, help="cloud-audit")
     program = parser.parse_args().program.absolute()
-    end_on_signals()
-    try:
-        return _audit(program)
-    except Failed as failure:
-        print(f"\n{failure}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted; everything that was started is stopped", file=sys.stderr)
-        return 130
+    return steps.main(lambda: _audit(program))
 
 
 def _audit(program: Path) -> int:
-    step("checking that Rust, Python and a C compiler are here")
-    local.check_prerequisites()
-    step("building the function with sam build (the first time takes minutes: it compiles)")
-    local.build()
+    local.prepare()
     step("starting the local AWS")
     with LocalAws(log=STATE / "log" / "aws-audit.log") as aws:
         aws.start_trail(log_group=LOG_GROUP)

@@ -19,7 +19,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from .steps import Failed, end_group, run
+from .steps import Failed, end_group, run, step
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".local"
@@ -295,6 +295,14 @@ def check_prerequisites() -> None:
     ):
         if not shutil.which(program):
             raise Failed(advice)
+
+
+def prepare() -> None:
+    """Whatever comes before a deployment, step by step."""
+    step("checking that Rust, Python and a C compiler are here")
+    check_prerequisites()
+    step("building the function with sam build (the first time takes minutes: it compiles)")
+    build()
 
 
 def build() -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import aws as local
+from . import steps
 from .aws import ACCOUNT, REGION, STATE, Inbox, LocalAws, Message
-from .steps import Failed, detail, end_on_signals, step
+from .steps import Failed, detail, step
 
 SAVED = STATE / "demo"
 ALIAS = "alias/payments-db"
@@ -55,22 +56,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="port for the local AWS (default: a free one)")
     port = parser.parse_args().port
-    end_on_signals()
-    try:
-        return _demo(port)
-    except Failed as failure:
-        print(f"\n{failure}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted; everything that was started is stopped", file=sys.stderr)
-        return 130
+    return steps.main(lambda: _demo(port))
 
 
 def _demo(port: int) -> int:
-    step("checking that Rust, Python and a C compiler are here")
-    local.check_prerequisites()
-    step("building the function with sam build (the first time takes minutes: it compiles)")
-    local.build()
+    local.prepare()
     step("starting the local AWS")
     with LocalAws(port) as aws:
         detail(f"at {aws.endpoint}, account {ACCOUNT}, Region {REGION}")

@@ -25,10 +25,7 @@ def main() -> int:
 
 
 def _run(port: int) -> None:
-    step("checking that Rust, Python and a C compiler are here")
-    local.check_prerequisites()
-    step("building the function with sam build (the first time takes minutes: it compiles)")
-    local.build()
+    local.prepare()
     step("starting the local AWS and deploying template.yaml to it")
     with local.guarded(port) as (aws, outputs):
         alerts = aws.inbox(outputs["AlertsTopicArn"], "people")

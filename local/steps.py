@@ -27,6 +27,19 @@ def detail(text: str) -> None:
     print(f"           {text}", flush=True)
 
 
+def main(work: Callable[[], int]) -> int:
+    """Do the work of a program; its exit status, that of a failure or of Ctrl-C too, which are told on stderr."""
+    end_on_signals()
+    try:
+        return work()
+    except Failed as failure:
+        print(f"\n{failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; everything that was started is stopped", file=sys.stderr)
+        return 130
+
+
 def run(
     what: str,
     command: Sequence[str | Path],

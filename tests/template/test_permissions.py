@@ -34,6 +34,18 @@ USE_OF_THE_TOPICS_KEY = (
 PEOPLE, MACHINES = EXISTING_TOPICS["ExistingAlertsTopicArn"], EXISTING_TOPICS["ExistingFindingsTopicArn"]
 
 
+def assert_may(role, expected):
+    """The role's one policy allows this, and says nothing else."""
+    (policy,) = role["Policies"]
+    may = [
+        (actions, resources, condition)
+        for effect, actions, resources, principal, condition in statements(policy["PolicyDocument"])
+        if (effect, principal) == ("Allow", None)
+    ]
+    assert may == expected
+    assert len(may) == len(policy["PolicyDocument"]["Statement"])
+
+
 @pytest.mark.parametrize(
     ("stack", "expected"),
     [
@@ -51,14 +63,7 @@ PEOPLE, MACHINES = EXISTING_TOPICS["ExistingAlertsTopicArn"], EXISTING_TOPICS["E
 )
 def test_the_function_may_publish_store_failures_read_key_metadata_and_log(stack, expected):
     role = stack.properties("AlertFunctionRole")
-    (policy,) = role["Policies"]
-    may = [
-        (actions, resources, condition)
-        for effect, actions, resources, principal, condition in statements(policy["PolicyDocument"])
-        if (effect, principal) == ("Allow", None)
-    ]
-    assert may == expected
-    assert len(may) == len(policy["PolicyDocument"]["Statement"])
+    assert_may(role, expected)
     assert "ManagedPolicyArns" not in role
 
 
@@ -138,14 +143,7 @@ def watch_may(topics, partition="aws", region=REGION):
 )
 def test_the_watch_function_may_publish_store_failures_and_read_what_its_checks_read(stack, expected):
     role = stack.properties("WatchFunctionRole")
-    (policy,) = role["Policies"]
-    may = [
-        (actions, resources, condition)
-        for effect, actions, resources, principal, condition in statements(policy["PolicyDocument"])
-        if (effect, principal) == ("Allow", None)
-    ]
-    assert may == expected
-    assert len(may) == len(policy["PolicyDocument"]["Statement"])
+    assert_may(role, expected)
     trust = role["AssumeRolePolicyDocument"]
     assert statements(trust) == [("Allow", ["sts:AssumeRole"], [], {"Service": "lambda.amazonaws.com"}, None)]
     assert "ManagedPolicyArns" not in role
