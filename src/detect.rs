@@ -3,6 +3,8 @@
 //! The decision rests on the signal alone. What KMS says about the key afterwards changes the severity and the context,
 //! never whether there is a finding.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -608,7 +610,7 @@ fn finding(kind: Kind, event: &Event, case: Case, now: OffsetDateTime) -> Findin
         remedy: case.remedy,
         facts: KeyFacts::unknown(Why::NotAsked),
         assessment: Assessment { severity: detection.severity, reasons: Vec::new() },
-        raw: event.raw.clone(),
+        raw: Arc::clone(&event.raw),
     }
 }
 

@@ -4,6 +4,8 @@
 //! absent here. Only what a signal can't do without makes it [`Signal::Unreadable`].
 //! <https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html>
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 use time::{Date, Month, OffsetDateTime, Time, UtcOffset};
@@ -35,7 +37,7 @@ pub struct Event {
     /// What it is.
     pub signal: Signal,
     /// The record as it came: the `detail` of an envelope, else the whole.
-    pub raw: Value,
+    pub raw: Arc<Value>,
 }
 
 /// The EventBridge envelope; empty around a bare CloudTrail record.
@@ -233,7 +235,7 @@ impl Event {
             Err(error) => Self {
                 envelope: Envelope::default(),
                 signal: Signal::Unreadable(format!("the event isn't JSON that can be read: {error}")),
-                raw: Value::String(payload.to_owned()),
+                raw: Arc::new(Value::String(payload.to_owned())),
             },
         }
     }
@@ -242,7 +244,7 @@ impl Event {
     pub fn from_value(mut value: Value) -> Self {
         if value.get("detail").is_none() && value.get("eventSource").is_some() {
             let envelope = Envelope::default();
-            return Self { signal: cloudtrail(&value, &envelope), envelope, raw: value };
+            return Self { signal: cloudtrail(&value, &envelope), envelope, raw: value.into() };
         }
         let envelope = Envelope {
             id: text(&value, "id"),
@@ -260,12 +262,12 @@ impl Event {
         let is_stored_record = || envelope.source.is_none() && value.get("detail").is_some_and(is_record);
         if let Some(signal) = about_the_guard(&value, &envelope) {
             let raw = value.get_mut("detail").map_or(Value::Null, Value::take);
-            return Self { envelope, signal, raw };
+            return Self { envelope, signal, raw: raw.into() };
         }
         if envelope.source.as_deref() != Some("aws.kms") && !is_stored_record() {
             let source = envelope.source.as_deref().map_or("no source".into(), |s| format!("the source {s:?}"));
             let signal = Signal::Foreign(format!("not an event of KMS: it has {source}"));
-            return Self { envelope, signal, raw: value };
+            return Self { envelope, signal, raw: value.into() };
         }
         let detail = value.get_mut("detail").map(Value::take);
         let signal = match (envelope.detail_type.as_deref(), &detail) {
@@ -275,7 +277,7 @@ impl Event {
             (Some(MATERIAL_EXPIRATION), _) => native(Native::MaterialExpiration, detail.as_ref(), &envelope),
             (Some(other), _) => Signal::Foreign(format!("the detail-type {other:?} isn't one the guard reports")),
         };
-        Self { envelope, signal, raw: detail.unwrap_or(value) }
+        Self { envelope, signal, raw: detail.unwrap_or(value).into() }
     }
 
     /// The CloudTrail record, if there is one.
@@ -618,6 +620,6 @@ mod tests {
     fn what_is_not_json_is_unreadable_with_its_text_kept() {
         let event = Event::read("{\"detail\": ");
         assert!(matches!(event.signal, Signal::Unreadable(_)));
-        assert_eq!(event.raw, Value::String("{\"detail\": ".into()));
+        assert_eq!(*event.raw, Value::String("{\"detail\": ".into()));
     }
 }

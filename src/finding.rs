@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde_json::Value;
 use time::{OffsetDateTime, UtcOffset};
@@ -125,7 +126,7 @@ pub struct Finding {
     /// How bad it is, and why.
     pub assessment: Assessment,
     /// The record as it came.
-    pub raw: Value,
+    pub raw: Arc<Value>,
 }
 
 impl Finding {
@@ -161,7 +162,7 @@ impl Finding {
             remedy: Vec::new(),
             facts: KeyFacts::unknown(Why::NotAsked),
             assessment: Assessment { severity: detection.severity, reasons: Vec::new() },
-            raw: Value::Null,
+            raw: Value::Null.into(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "watch")]
 pub mod digest;
+mod json;
 pub mod ocsf;
 pub mod remedy;
 pub mod text;
@@ -10,6 +11,7 @@ use std::fmt;
 
 use time::OffsetDateTime;
 
+use self::remedy::Remedy;
 use crate::finding::{Finding, Subject};
 use crate::key::{KeyArn, KeyFacts};
 
@@ -62,7 +64,9 @@ impl Alert {
     /// Renders a finding as things stand at `now`.
     pub fn of(finding: &Finding, now: OffsetDateTime) -> Self {
         let subject = text::subject(finding, now);
-        let (text, ocsf) = (text::body(finding, &subject, now), ocsf::document(finding, &subject, now));
+        let remedy = Remedy::of(finding);
+        let text = text::body(finding, &subject, &remedy, now);
+        let ocsf = ocsf::document(finding, &subject, &remedy, now);
         Self { subject, text, ocsf, attributes: attributes(finding) }
     }
 }

@@ -3,15 +3,15 @@
 //! Valid against the published schema and against py-ocsf-models, which asks for more; so there are no nulls, no empty
 //! objects and no attributes of our own. <https://schema.ocsf.io/1.5.0/classes/detection_finding>
 
-use std::fmt::Write;
-
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::{LARGEST_MESSAGE, display_name, remedy, text};
-use crate::actor::{Mfa, Place, Who};
+use super::json::{Object, line};
+use super::remedy::Remedy;
+use super::{LARGEST_MESSAGE, display_name, text};
+use crate::actor::{Actor, Mfa, Place, Who};
 use crate::detect::{Kind, Technique};
-use crate::escape::{acts, inert};
+use crate::escape::inert;
 use crate::event::GUARD_EVENT_SOURCE;
 use crate::finding::{Activity, Deadline, Finding, Source, Subject};
 use crate::key::{Grants, KeyFacts, LastUsage, MultiRegion, Partition, Region};
@@ -25,80 +25,39 @@ const LEAST_NEEDED: [&str; 5] = ["grants", "tags", "aliases", "description", "cu
 
 /// The document as one line of JSON, with this Subject for its message. The raw record is shortened first if the whole
 /// would be too large for SNS; `unmapped.shortened` says so.
-pub fn document(finding: &Finding, subject: &str, now: OffsetDateTime) -> String {
-    let record = &finding.raw;
+pub fn document(finding: &Finding, subject: &str, remedy: &Remedy, now: OffsetDateTime) -> String {
+    let record = &*finding.raw;
     let is_object = record.as_object().is_some_and(|fields| !fields.is_empty());
-    let mut document = without_record(finding, subject, now);
     let most = LARGEST_MESSAGE - ATTRIBUTES;
+    let write = |shape: Shape| shape.write(finding, subject, remedy, now);
     // Nearly every document is so small that it needn't be measured in parts.
     if is_object {
-        put(&mut document, "/evidences/0", "data", record.clone());
-        let whole = line(&document);
+        let whole = write(Shape { left_out: 0, record: Shown::Whole });
         if whole.len() <= most / 2 {
             return whole;
         }
-        remove(&mut document, "/evidences/0", "data");
     }
-    let mut length = line(&document).len();
-    for field in LEAST_NEEDED {
-        if length <= most / 2 {
-            break;
+    let without_record = |left_out| write(Shape { left_out, record: Shown::Nothing }).len();
+    let (mut left_out, mut length) = (0, without_record(0));
+    while left_out < LEAST_NEEDED.len() && length > most / 2 {
+        left_out += 1;
+        length = without_record(left_out);
+    }
+    if is_object {
+        let whole = write(Shape { left_out, record: Shown::Whole });
+        if whole.len() <= most {
+            return whole;
         }
-        let parent = if field == "tags" { "/resources/0" } else { "/resources/0/data" };
-        remove(&mut document, parent, field);
-        put(&mut document, "/unmapped", "left_out", "facts about the key: too large".into());
-        length = line(&document).len();
     }
-    let room = most.saturating_sub(length);
-    if is_object && line(record).len() <= room {
-        put(&mut document, "/evidences/0", "data", record.clone());
-        return line(&document);
-    }
-    let raw = record.as_str().map_or_else(|| record.to_string(), str::to_owned);
+    let raw = match record {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
     // A character of the text can take six bytes in JSON.
-    let end = floor_char_boundary(&raw, room.saturating_sub(200) / 6);
-    if end < raw.len() {
-        let shortened = format!("raw_data holds the first {end} of {} bytes of the record", raw.len());
-        put(&mut document, "/unmapped", "shortened", shortened.into());
-    }
-    if let Some(raw) = raw.get(..end).filter(|raw| !raw.is_empty()) {
-        put(&mut document, "", "raw_data", raw.into());
-    }
-    line(&document)
-}
-
-/// Sets a field of the object that the JSON pointer leads to.
-fn put(document: &mut Value, parent: &str, field: &str, value: Value) {
-    if let Some(parent) = document.pointer_mut(parent).and_then(Value::as_object_mut) {
-        parent.insert(field.to_owned(), value);
-    }
-}
-
-/// Removes a field of the object that the JSON pointer leads to.
-fn remove(document: &mut Value, parent: &str, field: &str) {
-    if let Some(parent) = document.pointer_mut(parent).and_then(Value::as_object_mut) {
-        parent.remove(field);
-    }
-}
-
-/// The value as one line of JSON. Characters that act are escaped, so that nothing that splits at Unicode's line
-/// separators or shows the line on a terminal is led astray.
-fn line(value: &Value) -> String {
-    let json = value.to_string();
-    if json.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return json;
-    }
-    let mut line = String::with_capacity(json.len());
-    for c in json.chars() {
-        // Outside strings JSON is ASCII, and inside them serde_json has escaped what JSON wants escaped.
-        if !c.is_ascii_graphic() && c != ' ' && acts(c) {
-            // Writing to a String doesn't fail.
-            let _ = c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(line, "\\u{unit:04x}"));
-        } else {
-            line.push(c);
-        }
-    }
-    line
+    let end = floor_char_boundary(&raw, most.saturating_sub(length + 200) / 6);
+    let start = raw.get(..end).unwrap_or_default();
+    write(Shape { left_out, record: Shown::Start { text: start, of: raw.len() } })
 }
 
 fn floor_char_boundary(text: &str, most: usize) -> usize {
@@ -106,103 +65,223 @@ fn floor_char_boundary(text: &str, most: usize) -> usize {
     (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
-fn without_record(finding: &Finding, subject: &str, now: OffsetDateTime) -> Value {
-    let links = remedy::links(finding);
-    let detection = finding.detection;
-    let (activity, severity) = (finding.activity(), finding.assessment.severity);
-    let region = finding.region().map(Region::as_str);
-    let time = milliseconds(finding.time);
-    let status = match activity {
-        Activity::Create => (1, "New"),
-        Activity::Update => (2, "In Progress"),
-        Activity::Close => (4, "Resolved"),
-    };
-    let mut document = json!({
-        "activity_id": activity.id(),
-        "activity_name": activity.name(),
-        "category_uid": 2,
-        "category_name": "Findings",
-        "class_uid": 2004,
-        "class_name": "Detection Finding",
-        "type_uid": 200_400 + u32::from(activity.id()),
-        "type_name": format!("Detection Finding: {}", activity.name()),
-        "time": time,
-        "severity_id": severity.id(),
-        "severity": severity.name(),
-        "status_id": status.0,
-        "status": status.1,
-        "is_alert": detection.kind != Kind::GuardTest,
-        "message": subject,
-        "metadata": {
-            "version": "1.5.0",
-            "uid": finding.origin.uid.to_string(),
-            "profiles": ["cloud"],
-            "product": product(),
-            "logged_time": milliseconds(now),
-            "original_time": finding.time.unix_timestamp().to_string(),
-            "event_code": inert(&finding.origin.event_name, 128),
-        },
-        "cloud": {
-            "provider": "AWS",
-            "region": region,
-            "cloud_partition": partition(finding),
-            "account": account(finding.account().unwrap_or("unknown")),
-        },
-        "api": api(finding),
-        "finding_info": {
-            "uid": finding.story(),
-            "title": detection.title,
-            "desc": description(finding),
-            "types": [detection.id],
-            "created_time": time,
-            "analytic": {"uid": detection.id, "name": detection.title, "type_id": 1, "type": "Rule"},
-            "attacks": detection.technique.map(attack).into_iter().collect::<Vec<_>>(),
-            "data_sources": [inert(&finding.origin.event_source, 128)],
-            "src_url": links.iter().find(|(what, _)| *what == "the event").map(|(_, address)| address),
-        },
-        "resources": [resource(finding)],
-        "evidences": [evidence(finding)],
-        "remediation": {
-            "desc": remediation(finding),
-            "references": links.iter().map(|(_, address)| address).collect::<Vec<_>>(),
-        },
-        "risk_details": risk(finding),
-        "unmapped": {
-            "base_severity": detection.severity.name(),
-            "deadline": deadline(finding.deadline),
-            "event_id": finding.origin.event_id.as_deref().map(|id| inert(id, 128)),
-            "shared_event_id": finding.origin.shared_event_id.as_deref().map(|id| inert(id, 128)),
-            "mfa": mfa(finding.actor.mfa),
-        },
-    });
-    prune(&mut document);
-    document
+/// How much of it all a document holds.
+struct Shape<'a> {
+    /// How many of the least needed fields it goes without.
+    left_out: usize,
+    record: Shown<'a>,
+}
+
+/// How a document shows the record.
+enum Shown<'a> {
+    /// As an object, in the evidence.
+    Whole,
+    /// As text: this start of so many bytes.
+    Start {
+        text: &'a str,
+        of: usize,
+    },
+    Nothing,
+}
+
+impl Shape<'_> {
+    fn write(&self, finding: &Finding, subject: &str, remedy: &Remedy, now: OffsetDateTime) -> String {
+        let detection = finding.detection;
+        let (activity, severity) = (finding.activity(), finding.assessment.severity);
+        let time = milliseconds(finding.time);
+        let status = match activity {
+            Activity::Create => (1, "New"),
+            Activity::Update => (2, "In Progress"),
+            Activity::Close => (4, "Resolved"),
+        };
+        line(|o| {
+            o.put("activity_id", activity.id());
+            o.put("activity_name", activity.name());
+            o.put("category_uid", 2);
+            o.put("category_name", "Findings");
+            o.put("class_uid", 2004);
+            o.put("class_name", "Detection Finding");
+            o.put("type_uid", 200_400 + u32::from(activity.id()));
+            o.put("type_name", format!("Detection Finding: {}", activity.name()));
+            o.put("time", time);
+            o.put("severity_id", severity.id());
+            o.put("severity", severity.name());
+            o.put("status_id", status.0);
+            o.put("status", status.1);
+            o.put("is_alert", detection.kind != Kind::GuardTest);
+            o.put("message", subject);
+            o.object("metadata", |o| {
+                o.put("version", "1.5.0");
+                o.put("uid", finding.origin.uid.to_string());
+                o.texts("profiles", ["cloud"]);
+                o.object("product", product);
+                o.put("logged_time", milliseconds(now));
+                o.put("original_time", finding.time.unix_timestamp().to_string());
+                o.put("event_code", inert(&finding.origin.event_name, 128));
+            });
+            o.object("cloud", |o| {
+                o.put("provider", "AWS");
+                o.put("region", finding.region().map(Region::as_str));
+                o.put("cloud_partition", partition(finding));
+                o.object("account", |o| account(o, finding.account().unwrap_or("unknown")));
+            });
+            o.object("api", |o| api(o, finding));
+            o.object("finding_info", |o| {
+                o.put("uid", finding.story());
+                o.put("title", detection.title);
+                o.put("desc", description(finding));
+                o.texts("types", [detection.id]);
+                o.put("created_time", time);
+                o.object("analytic", |o| {
+                    o.put("uid", detection.id);
+                    o.put("name", detection.title);
+                    o.put("type_id", 1);
+                    o.put("type", "Rule");
+                });
+                o.objects("attacks", detection.technique, attack);
+                o.texts("data_sources", [inert(&finding.origin.event_source, 128)]);
+                o.put(
+                    "src_url",
+                    remedy.links.iter().find(|(what, _)| *what == "the event").map(|(_, address)| address),
+                );
+            });
+            o.objects("resources", [()], |o, ()| self.resource(o, finding));
+            o.objects("evidences", [()], |o, ()| {
+                evidence(o, finding);
+                if matches!(self.record, Shown::Whole) {
+                    o.put("data", &*finding.raw);
+                }
+            });
+            o.object("remediation", |o| {
+                o.put("desc", remediation(finding, remedy));
+                o.texts("references", remedy.links.iter().map(|(_, address)| address));
+            });
+            o.put("risk_details", risk(finding));
+            o.object("unmapped", |o| {
+                o.put("base_severity", detection.severity.name());
+                o.object("deadline", |o| deadline(o, finding.deadline));
+                o.put("event_id", finding.origin.event_id.as_deref().map(|id| inert(id, 128)));
+                o.put("shared_event_id", finding.origin.shared_event_id.as_deref().map(|id| inert(id, 128)));
+                o.put("mfa", mfa(finding.actor.mfa));
+                if self.left_out > 0 {
+                    o.put("left_out", "facts about the key: too large");
+                }
+                match self.record {
+                    Shown::Start { text, of } if text.len() < of => {
+                        o.put(
+                            "shortened",
+                            format!("raw_data holds the first {} of {of} bytes of the record", text.len()),
+                        );
+                    }
+                    _ => {}
+                }
+            });
+            if let Shown::Start { text, .. } = self.record {
+                o.put("raw_data", text);
+            }
+        })
+    }
+
+    /// Whether this field isn't one of those that are left out.
+    fn keeps(&self, field: &str) -> bool {
+        !LEAST_NEEDED.iter().take(self.left_out).any(|left_out| *left_out == field)
+    }
+
+    fn resource(&self, o: &mut Object, finding: &Finding) {
+        let uid = match &finding.subject {
+            Subject::Key(arn) => Some(arn.to_string()),
+            Subject::KeyStore { id, .. } => id.clone(),
+            Subject::Guard { part, .. } => Some(part.clone()),
+            Subject::Unknown { .. } => None,
+        };
+        let kind = match &finding.subject {
+            Subject::Key(_) | Subject::Unknown { .. } => "AWS::KMS::Key",
+            Subject::KeyStore { .. } => "AWS::KMS::CustomKeyStore",
+            Subject::Guard { kind, .. } => kind,
+        };
+        o.put("uid", uid.as_deref().unwrap_or("unknown"));
+        o.put("name", display_name(finding));
+        o.put("type", kind);
+        o.put("region", finding.region().map(Region::as_str));
+        o.put("cloud_partition", partition(finding));
+        if self.keeps("tags") {
+            let tags = finding.facts.tags.known().into_iter().flatten();
+            o.objects("tags", tags.take(50), |o, (name, value)| named(o, cut(name, 128), cut(value, 256)));
+        }
+        o.object("data", |o| self.data(o, finding));
+    }
+
+    fn data(&self, o: &mut Object, finding: &Finding) {
+        let KeyFacts { metadata, aliases, last_usage: usage, grants, .. } = &finding.facts;
+        let metadata = metadata.known();
+        let given = match &finding.subject {
+            Subject::Unknown { given } => given.as_deref(),
+            Subject::KeyStore { name, .. } => name.as_deref(),
+            Subject::Key(_) | Subject::Guard { .. } => None,
+        };
+        o.put("given_name", given.map(|given| cut(given, 256)));
+        if let Some(metadata) = metadata {
+            o.put("state", metadata.state.as_deref().map(|state| cut(state, 64)));
+            o.put("origin", metadata.origin.as_deref().map(|origin| cut(origin, 64)));
+            o.put("manager", if metadata.aws_managed { "AWS" } else { "CUSTOMER" });
+            if self.keeps("description") {
+                o.put("description", metadata.description.as_deref().map(|description| cut(description, 8_192)));
+            }
+            if self.keeps("custom_key_store_id") {
+                o.put("custom_key_store_id", metadata.custom_key_store_id.as_deref().map(|id| cut(id, 64)));
+            }
+            o.object("multi_region", |o| multi_region(o, &metadata.multi_region));
+            o.put("material_valid_to", metadata.valid_to.map(milliseconds));
+        }
+        if let (Some(aliases), true) = (aliases.known(), self.keeps("aliases")) {
+            o.texts("aliases", cuts(aliases, 256));
+        }
+        if let Some(usage) = usage.known() {
+            o.object("last_usage", |o| last_usage(o, usage));
+        }
+        if let (Some(grants), true) = (grants.known(), self.keeps("grants")) {
+            o.object("grants", |o| dependants(o, grants));
+        }
+        o.object("unknown", |o| {
+            for (fact, why) in finding.unknown() {
+                o.put(&fact.replace(' ', "_"), text::why_unknown(why));
+            }
+        });
+    }
 }
 
 fn milliseconds(time: OffsetDateTime) -> i64 {
     time.unix_timestamp() * 1_000 + i64::from(time.millisecond())
 }
 
-fn product() -> Value {
-    json!({"name": "KMS Key Guard", "vendor_name": "KMS Key Guard", "version": env!("CARGO_PKG_VERSION")})
+fn product(o: &mut Object) {
+    o.put("name", "KMS Key Guard");
+    o.put("vendor_name", "KMS Key Guard");
+    o.put("version", env!("CARGO_PKG_VERSION"));
 }
 
-fn account(id: &str) -> Value {
-    json!({"uid": id, "name": id, "type_id": 10, "type": "AWS Account"})
+fn account(o: &mut Object, id: &str) {
+    o.put("uid", id);
+    o.put("name", id);
+    o.put("type_id", 10);
+    o.put("type", "AWS Account");
 }
 
 fn partition(finding: &Finding) -> Option<&'static str> {
     finding.region().map(Region::partition).map(|Partition { name, .. }| *name)
 }
 
-fn api(finding: &Finding) -> Value {
-    let service = inert(&finding.origin.event_source, 128);
-    json!({
-        "operation": inert(&finding.origin.event_name, 128),
-        "service": {"name": service, "uid": service, "version": api_version(&finding.origin.event_source)},
-        "request": {"uid": finding.origin.request_id.as_deref().map(|id| inert(id, 128))},
-        "response": {"error": finding.origin.error.as_deref().map(|error| inert(error, 1_000))},
-    })
+fn api(o: &mut Object, finding: &Finding) {
+    let origin = &finding.origin;
+    let service = inert(&origin.event_source, 128);
+    o.put("operation", inert(&origin.event_name, 128));
+    o.object("service", |o| {
+        o.put("name", &service);
+        o.put("uid", &service);
+        o.put("version", api_version(&origin.event_source));
+    });
+    o.object("request", |o| o.put("uid", origin.request_id.as_deref().map(|id| inert(id, 128))));
+    o.object("response", |o| o.put("error", origin.error.as_deref().map(|error| inert(error, 1_000))));
 }
 
 /// The version of the service's API.
@@ -229,121 +308,94 @@ fn description(finding: &Finding) -> String {
     sentences.join(" ")
 }
 
-fn attack(technique: Technique) -> Value {
+fn attack(o: &mut Object, technique: Technique) {
     let (uid, name) = technique.id_and_name();
     let tactic = technique.tactic();
-    json!({"version": "17.1", "tactic": {"uid": tactic.0, "name": tactic.1}, "technique": {"uid": uid, "name": name}})
+    o.put("version", "17.1");
+    o.object("tactic", |o| {
+        o.put("uid", tactic.0);
+        o.put("name", tactic.1);
+    });
+    o.object("technique", |o| {
+        o.put("uid", uid);
+        o.put("name", name);
+    });
 }
 
-fn resource(finding: &Finding) -> Value {
-    let (uid, kind) = match &finding.subject {
-        Subject::Key(arn) => (Some(arn.to_string()), "AWS::KMS::Key"),
-        Subject::KeyStore { id, .. } => (id.clone(), "AWS::KMS::CustomKeyStore"),
-        Subject::Guard { kind, part } => (Some(part.clone()), *kind),
-        Subject::Unknown { .. } => (None, "AWS::KMS::Key"),
-    };
-    let tags = finding.facts.tags.known().into_iter().flatten();
-    let tags: Vec<_> =
-        tags.take(50).map(|(name, value)| json!({"name": cut(name, 128), "value": cut(value, 256)})).collect();
-    json!({
-        "uid": uid.unwrap_or_else(|| "unknown".into()),
-        "name": display_name(finding),
-        "type": kind,
-        "region": finding.region().map(Region::as_str),
-        "cloud_partition": partition(finding),
-        "tags": tags,
-        "data": data(finding),
-    })
+fn named(o: &mut Object, name: &str, value: &str) {
+    o.put("name", name);
+    o.put("value", value);
 }
 
 /// What a caller chose goes into the JSON as it is, which quotes it, but no longer than AWS lets it be.
-fn cut(text: &str, most: usize) -> String {
+fn cut(text: &str, most: usize) -> &str {
     let end = text.char_indices().nth(most).map_or(text.len(), |(at, _)| at);
-    text.get(..end).unwrap_or_default().to_owned()
+    text.get(..end).unwrap_or_default()
 }
 
-fn cuts(texts: &[String], most: usize) -> Vec<String> {
-    texts.iter().take(50).map(|text| cut(text, most)).collect()
+fn cuts(texts: &[String], most: usize) -> impl Iterator<Item = &str> {
+    texts.iter().take(50).map(move |text| cut(text, most))
 }
 
-fn data(finding: &Finding) -> Value {
-    let KeyFacts { metadata, aliases, last_usage, grants, .. } = &finding.facts;
-    let metadata = metadata.known();
-    let given = match &finding.subject {
-        Subject::Unknown { given } => given.as_deref().map(|given| cut(given, 256)),
-        Subject::KeyStore { name, .. } => name.as_deref().map(|name| cut(name, 256)),
-        Subject::Key(_) | Subject::Guard { .. } => None,
-    };
-    let unknown = finding.unknown().map(|(fact, why)| (fact.replace(' ', "_"), text::why_unknown(why).into()));
-    json!({
-        "given_name": given,
-        "state": metadata.and_then(|m| m.state.as_deref()).map(|state| cut(state, 64)),
-        "origin": metadata.and_then(|m| m.origin.as_deref()).map(|origin| cut(origin, 64)),
-        "manager": metadata.map(|m| if m.aws_managed { "AWS" } else { "CUSTOMER" }),
-        "description": metadata.and_then(|m| m.description.as_deref()).map(|description| cut(description, 8_192)),
-        "custom_key_store_id": metadata.and_then(|m| m.custom_key_store_id.as_deref()).map(|id| cut(id, 64)),
-        "multi_region": metadata.map(|m| multi_region(&m.multi_region)),
-        "material_valid_to": metadata.and_then(|m| m.valid_to).map(milliseconds),
-        "aliases": aliases.known().map(|aliases| cuts(aliases, 256)),
-        "last_usage": last_usage.known().map(usage),
-        "grants": grants.known().map(dependants),
-        "unknown": unknown.collect::<Map<_, Value>>(),
-    })
-}
-
-fn multi_region(of: &MultiRegion) -> Value {
+fn multi_region(o: &mut Object, of: &MultiRegion) {
     match of {
-        MultiRegion::No => Value::Null,
-        MultiRegion::Primary(replicas) => json!({"type": "PRIMARY", "replica_regions": cuts(replicas, 64)}),
-        MultiRegion::Replica(primary) => json!({"type": "REPLICA", "primary_region": cut(primary, 64)}),
+        MultiRegion::No => {}
+        MultiRegion::Primary(replicas) => {
+            o.put("type", "PRIMARY");
+            o.texts("replica_regions", cuts(replicas, 64));
+        }
+        MultiRegion::Replica(primary) => {
+            o.put("type", "REPLICA");
+            o.put("primary_region", cut(primary, 64));
+        }
     }
 }
 
-fn usage(usage: &LastUsage) -> Value {
+fn last_usage(o: &mut Object, usage: &LastUsage) {
     match usage {
-        LastUsage::Used { operation, at } => json!({"operation": cut(operation, 64), "time": milliseconds(*at)}),
-        LastUsage::Never => json!({"never_since_creation": true}),
-        LastUsage::NotSince(since) => json!({"not_since": milliseconds(*since)}),
+        LastUsage::Used { operation, at } => {
+            o.put("operation", cut(operation, 64));
+            o.put("time", milliseconds(*at));
+        }
+        LastUsage::Never => o.put("never_since_creation", true),
+        LastUsage::NotSince(since) => o.put("not_since", milliseconds(*since)),
     }
 }
 
-fn dependants(grants: &Grants) -> Value {
-    let grantees: Vec<_> = grants
-        .grantees
-        .iter()
-        .take(50)
-        .map(|(who, count)| json!({"principal": cut(who, 256), "count": count}))
-        .collect();
-    let resources: Vec<_> = grants
-        .resources
-        .iter()
-        .take(50)
-        .map(|(name, value)| json!({"name": cut(name, 128), "value": cut(value, 512)}))
-        .collect();
-    json!({"count": grants.count, "more": grants.more, "grantees": grantees, "resources": resources})
+fn dependants(o: &mut Object, grants: &Grants) {
+    o.put("count", grants.count);
+    o.put("more", grants.more);
+    o.objects("grantees", grants.grantees.iter().take(50), |o, (who, count)| {
+        o.put("principal", cut(who, 256));
+        o.put("count", count);
+    });
+    o.objects("resources", grants.resources.iter().take(50), |o, (name, value)| {
+        named(o, cut(name, 128), cut(value, 512))
+    });
 }
 
-fn evidence(finding: &Finding) -> Value {
+fn evidence(o: &mut Object, finding: &Finding) {
     let actor = &finding.actor;
     let (ip, service) = match &actor.place {
-        Place::Ip(ip) => (Some(ip.to_string()), None),
+        Place::Ip(ip) => (Some(ip), None),
         Place::Service(name) | Place::Other(name) => (None, Some(cut(name, 256))),
         Place::Unknown => (None, None),
     };
-    json!({
-        "actor": {
-            "user": user(finding),
-            "session": session(finding),
-            "invoked_by": actor.invoked_by.as_deref().map(|service| cut(service, 256)),
-        },
-        "api": api(finding),
-        "src_endpoint": {"ip": ip, "svc_name": service, "vpc_endpoint_uid": Value::Null, "uid": actor.vpc_endpoint.as_deref().map(|id| cut(id, 64))},
-        "http_request": {"user_agent": actor.user_agent.as_deref().map(|agent| cut(agent, 1_024))},
-    })
+    o.object("actor", |o| {
+        o.object("user", |o| user(o, actor));
+        o.object("session", |o| session(o, actor));
+        o.put("invoked_by", actor.invoked_by.as_deref().map(|service| cut(service, 256)));
+    });
+    o.object("api", |o| api(o, finding));
+    o.object("src_endpoint", |o| {
+        o.put("ip", ip);
+        o.put("svc_name", service);
+        o.put("uid", actor.vpc_endpoint.as_deref().map(|id| cut(id, 64)));
+    });
+    o.object("http_request", |o| o.put("user_agent", actor.user_agent.as_deref().map(|agent| cut(agent, 1_024))));
 }
 
-fn user(finding: &Finding) -> Value {
-    let actor = &finding.actor;
+fn user(o: &mut Object, actor: &Actor) {
     let (name, type_id, kind) = match &actor.who {
         Who::Root { .. } => (Some("root"), 2, "Admin"),
         Who::IamUser(user) | Who::IdentityCenter { user, .. } => (Some(user.as_str()), 1, "User"),
@@ -355,36 +407,34 @@ fn user(finding: &Finding) -> Value {
     };
     let uid = actor.arn.as_deref().or(actor.principal_id.as_deref());
     if name.is_none() && uid.is_none() && actor.account.is_none() {
-        return Value::Null;
+        return;
     }
-    json!({
-        "name": name.map(|name| cut(name, 256)),
-        "uid": uid.map(|uid| cut(uid, 512)),
-        "uid_alt": actor.source_identity.as_deref().or(actor.on_behalf_of.as_deref()).map(|id| cut(id, 256)),
-        "type_id": type_id,
-        "type": kind,
-        "full_name": (finding.actor.who != Who::Unknown).then(|| text::person(actor)),
-        "account": actor.account.as_deref().map(account),
-    })
+    o.put("name", name.map(|name| cut(name, 256)));
+    o.put("uid", uid.map(|uid| cut(uid, 512)));
+    o.put("uid_alt", actor.source_identity.as_deref().or(actor.on_behalf_of.as_deref()).map(|id| cut(id, 256)));
+    o.put("type_id", type_id);
+    o.put("type", kind);
+    o.put("full_name", (actor.who != Who::Unknown).then(|| text::person(actor)));
+    if let Some(id) = &actor.account {
+        o.object("account", |o| account(o, id));
+    }
 }
 
-fn session(finding: &Finding) -> Value {
-    let actor = &finding.actor;
+fn session(o: &mut Object, actor: &Actor) {
     let uid = match &actor.who {
         Who::WebIdentity { session, .. } => Some(session),
         Who::Role { session, .. } => session.as_ref(),
         Who::IdentityCenter { user, .. } => Some(user),
         _ => None,
     };
-    json!({
-        "uid": uid.map(|uid| cut(uid, 256)),
-        "issuer": actor.role_arn.as_deref().map(|arn| cut(arn, 512)),
-        "is_mfa": match actor.mfa {
-            Mfa::Yes => Value::Bool(true),
-            Mfa::No => Value::Bool(false),
-            Mfa::NotApplicable | Mfa::Unknown => Value::Null,
-        },
-    })
+    let is_mfa = match actor.mfa {
+        Mfa::Yes => Some(true),
+        Mfa::No => Some(false),
+        Mfa::NotApplicable | Mfa::Unknown => None,
+    };
+    o.put("uid", uid.map(|uid| cut(uid, 256)));
+    o.put("issuer", actor.role_arn.as_deref().map(|arn| cut(arn, 512)));
+    o.put("is_mfa", is_mfa);
 }
 
 fn mfa(mfa: Mfa) -> &'static str {
@@ -396,31 +446,34 @@ fn mfa(mfa: Mfa) -> &'static str {
     }
 }
 
-fn deadline(deadline: Deadline) -> Value {
-    match deadline {
-        Deadline::At(at, source) => {
-            let source = match source {
-                Source::Kms => "kms",
-                Source::Record => "record",
-                Source::Estimate => "estimate",
-                Source::Shortest => "shortest",
-            };
-            json!({"kind": "at", "time": milliseconds(at), "source": source})
-        }
-        Deadline::AfterReplicas => json!({"kind": "after-replicas"}),
-        Deadline::Unknown => json!({"kind": "unknown"}),
-        Deadline::Immediate => json!({"kind": "immediate"}),
-        Deadline::None => json!({"kind": "none"}),
+fn deadline(o: &mut Object, deadline: Deadline) {
+    let kind = match deadline {
+        Deadline::At(..) => "at",
+        Deadline::AfterReplicas => "after-replicas",
+        Deadline::Unknown => "unknown",
+        Deadline::Immediate => "immediate",
+        Deadline::None => "none",
+    };
+    o.put("kind", kind);
+    if let Deadline::At(at, source) = deadline {
+        let source = match source {
+            Source::Kms => "kms",
+            Source::Record => "record",
+            Source::Estimate => "estimate",
+            Source::Shortest => "shortest",
+        };
+        o.put("time", milliseconds(at));
+        o.put("source", source);
     }
 }
 
-fn remediation(finding: &Finding) -> String {
+fn remediation(finding: &Finding, remedy: &Remedy) -> String {
     let mut lines = vec![finding.detection.way_back.to_owned()];
-    for (number, step) in (1..).zip(remedy::steps(finding)) {
+    for (number, step) in (1..).zip(&remedy.steps) {
         lines.push(format!("{number}. {}", step.what));
-        lines.extend(step.command);
+        lines.extend(step.command.clone());
     }
-    lines.extend(remedy::if_refused(finding).map(str::to_owned));
+    lines.extend(remedy.if_refused.map(str::to_owned));
     lines.join("\n")
 }
 
@@ -430,21 +483,4 @@ fn risk(finding: &Finding) -> String {
         sentences.push(format!("{}: {}.", if reason.levels > 0 { "Raised" } else { "Lowered" }, reason.text));
     }
     sentences.join(" ")
-}
-
-/// Takes out nulls, empty texts, empty lists and empty objects, at any depth; whether anything is left.
-fn prune(value: &mut Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Array(list) => {
-            list.retain_mut(prune);
-            !list.is_empty()
-        }
-        Value::Object(map) => {
-            map.retain(|_, value| prune(value));
-            !map.is_empty()
-        }
-        Value::Bool(_) | Value::Number(_) => true,
-    }
 }

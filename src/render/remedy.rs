@@ -9,8 +9,26 @@ use crate::detect::{Kind, is_key_store_id};
 use crate::finding::{Finding, Step, Subject};
 use crate::key::{KeyArn, Region};
 
-/// What brings the key or key store back, or mends the guard, in the order in which it works.
-pub fn steps(finding: &Finding) -> Vec<Step> {
+/// How to undo what a finding tells of.
+#[derive(Debug, Clone)]
+pub struct Remedy {
+    /// What brings the key or key store back, or mends the guard, in the order in which it works.
+    pub steps: Vec<Step>,
+    /// What to do when KMS answers AccessDenied; None where no step could be refused.
+    pub if_refused: Option<&'static str>,
+    /// Pages to open, each with what it is. Only for what was validated.
+    pub links: Vec<(&'static str, String)>,
+}
+
+impl Remedy {
+    /// Puts it together for this finding.
+    pub fn of(finding: &Finding) -> Self {
+        let steps = steps(finding);
+        Self { if_refused: if_refused(finding, &steps), links: links(finding), steps }
+    }
+}
+
+fn steps(finding: &Finding) -> Vec<Step> {
     match &finding.subject {
         Subject::Key(arn) => key_steps(finding, arn),
         Subject::KeyStore { id: Some(id), .. } => store_steps(finding, id),
@@ -188,9 +206,8 @@ fn trail_event(finding: &Finding) -> Option<Uuid> {
     finding.origin.event_id.as_deref().filter(|_| finding.origin.in_cloudtrail)?.parse().ok()
 }
 
-/// What to do when KMS answers AccessDenied; None where no step could be refused.
-pub fn if_refused(finding: &Finding) -> Option<&'static str> {
-    let commands = steps(finding).iter().any(|step| step.command.is_some());
+fn if_refused(finding: &Finding, steps: &[Step]) -> Option<&'static str> {
+    let commands = steps.iter().any(|step| step.command.is_some());
     (commands && finding.is_danger() && finding.key().is_some() && finding.detection.kind != Kind::KeyLossDenied)
         .then_some(
             "If KMS answers AccessDenied, the key policy may no longer let you: use a principal that the policy names \
@@ -198,8 +215,7 @@ pub fn if_refused(finding: &Finding) -> Option<&'static str> {
         )
 }
 
-/// Pages to open, each with what it is. Only for what was validated.
-pub fn links(finding: &Finding) -> Vec<(&'static str, String)> {
+fn links(finding: &Finding) -> Vec<(&'static str, String)> {
     let page = |region: Option<&Region>, of: &dyn Fn(&Region) -> Option<String>| {
         let region = region?;
         Some(region.console()? + &of(region)?)

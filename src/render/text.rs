@@ -8,7 +8,8 @@ use std::fmt::Write;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{display_name, remedy};
+use super::display_name;
+use super::remedy::{Remedy, history};
 use crate::actor::{Actor, Mfa, Place, Tool, WebSubject, Who};
 use crate::assess::before;
 use crate::detect::Kind;
@@ -70,7 +71,7 @@ pub fn subject(finding: &Finding, now: OffsetDateTime) -> String {
 }
 
 /// The whole text, under this Subject.
-pub fn body(finding: &Finding, subject: &str, now: OffsetDateTime) -> String {
+pub fn body(finding: &Finding, subject: &str, remedy: &Remedy, now: OffsetDateTime) -> String {
     let mut out = Layout::default();
     out.line(subject);
     out.section("WHAT HAPPENED");
@@ -94,10 +95,10 @@ pub fn body(finding: &Finding, subject: &str, now: OffsetDateTime) -> String {
     severity(&mut out, finding);
     subject_section(&mut out, finding);
     who(&mut out, finding);
-    way_back(&mut out, finding);
+    way_back(&mut out, finding, remedy);
     out.section("LINKS");
-    for (what, address) in remedy::links(finding) {
-        out.field(what, &address);
+    for (what, address) in &remedy.links {
+        out.field(what, address);
     }
     about(&mut out, finding);
     if finding.detection.kind == Kind::UnreadableSignal {
@@ -407,7 +408,7 @@ fn who(out: &mut Layout, finding: &Finding) {
     if let (Kind::KeyAtRisk, Some(arn)) = (finding.detection.kind, finding.key()) {
         out.section("WHO");
         out.item("A look at the key doesn't tell. CloudTrail does, for 90 days:");
-        out.item(&format!("   {}", remedy::history(arn)));
+        out.item(&format!("   {}", history(arn)));
         return;
     }
     if !has_caller(finding) {
@@ -489,20 +490,20 @@ pub(crate) fn person(actor: &Actor) -> String {
     format!("{who}{far}{by_machine}")
 }
 
-fn way_back(out: &mut Layout, finding: &Finding) {
-    let steps = remedy::steps(finding);
+fn way_back(out: &mut Layout, finding: &Finding, remedy: &Remedy) {
+    let steps = &remedy.steps;
     out.section(if finding.is_danger() { "UNDO IT" } else { "WHAT NOW" });
     out.item(finding.detection.way_back);
     if let Some(account) = finding.account().filter(|_| steps.iter().any(|step| step.command.is_some())) {
         out.item(&format!("With credentials of account {account}:"));
     }
-    for (number, step) in (1..).zip(&steps) {
+    for (number, step) in (1..).zip(steps) {
         out.item(&format!("{number}. {}", step.what));
         if let Some(command) = &step.command {
             out.item(&format!("   {command}"));
         }
     }
-    if let Some(advice) = remedy::if_refused(finding) {
+    if let Some(advice) = remedy.if_refused {
         out.item(advice);
     }
 }
