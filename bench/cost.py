@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 PRICES: dict[str, tuple[float, str, str]] = {
     "alarm": (0.10, "an alarm a month", "cloudwatch"),
-    "metric": (0.30, "a metric of one's own a month in which it is written", "cloudwatch"),
+    "metric hour": (0.30 / 720, "a metric of one's own, an hour in which it is written; 0.30 a month of 30 days", "cloudwatch"),
     "dashboard": (3.00, "a dashboard a month, after the first three of an account", "cloudwatch"),
     "log": (0.50, "a GB of log taken in", "cloudwatch"),
     "e-mail": (2.00 / 100_000, "an e-mail by SNS", "sns"),
@@ -29,10 +29,20 @@ NOTED = "November 2026"
 
 DAYS = 30
 PLACES = 1_000 * 17
-METRICS = 2 + 6
-"""Of the guard's own, as `src/count.rs` names them: the alert function's and the watch function's. `HeldBack` is both's."""
+HOURS = 24 * DAYS
+METRIC_HOURS = {
+    "HEARTBEAT": HOURS,
+    "CHECKS_FAILED": HOURS,
+    "KEYS_IN_DANGER": DAYS,
+    "KEYS_NOT_LOOKED_AT": DAYS,
+    "DAYS_LEFT": DAYS,
+    "KEYS_AT_RISK": 0,
+    "HELD_BACK": 0,
+}
+"""In how many hours of a month a quiet guard writes each of its own metrics, which are named as in `src/count.rs`: checks come
+every hour, a sweep every day."""
 WATCH = {"memory GB": 0.25, "sweep seconds": 10.0, "check seconds": 5.0}
-"""The watch function, guessed on the high side: a sweep a day and a check every hour."""
+"""The watch function, a sweep a day and a check every hour: more than ten times what they take on the local AWS."""
 
 Row = tuple[str, float, str]
 """What, how many, at which price."""
@@ -57,6 +67,7 @@ def alert(count: int, readers: int = 1) -> list[Row]:
         ("requests to the alert function", count, "request"),
         (f"its time: 0.125 GB, {billed_seconds():.1f} s each", count * 0.125 * billed_seconds(), "duration"),
         ("log, 2 KB an alert", count * 2e-6, "log"),
+        ("the metric that counts them, in hours", min(count, HOURS), "metric hour"),
     ]
 
 
@@ -71,13 +82,14 @@ def stack() -> list[Row]:
     watched = WATCH["memory GB"] * DAYS * (WATCH["sweep seconds"] + 24 * WATCH["check seconds"])
     return [
         ("alarms", in_template("Alarm"), "alarm"),
-        ("metrics of its own, in months in which all are written", METRICS, "metric"),
+        (f"{sum(hours > 0 for hours in METRIC_HOURS.values())} metrics of its own, in hours in which they are written",
+         sum(METRIC_HOURS.values()), "metric hour"),
         ("watch function: calls by Scheduler, 25 a day", 25 * DAYS, "schedule"),
         ("watch function: requests", 25 * DAYS, "request"),
         (f"watch function: time, {WATCH['memory GB']} GB, a sweep of {WATCH['sweep seconds']:.0f} s a day and a check of "
          f"{WATCH['check seconds']:.0f} s an hour", watched, "duration"),
         ("watch function: requests to KMS, 100 keys a sweep, two each", 200 * DAYS, "key request"),
-        ("watch function: log, 5 KB a call", 25 * DAYS * 5e-6, "log"),
+        ("watch function: log, 1 KB a call", 25 * DAYS * 1e-6, "log"),
     ]  # fmt: skip
 
 

@@ -190,7 +190,7 @@ async def _measure(count: int, at_risk: int) -> None:
     for operation, tries in sorted(keys.tries.items()):
         print(f"  {tries:>6} × {operation}, {keys.throttled[operation]} throttled")
     print(f"  {len(sns.messages):>6} messages to SNS")
-    print(f"  {cpu:.1f} s of processor, {int(peak[1]) / 1024:.0f} MiB at most" if peak else "")
+    print(f"  {cpu:.2f} s of processor, {int(peak[1]) / 1024:.0f} MiB at most" if peak else "")
 
 
 def main() -> int:

@@ -5,7 +5,9 @@ use std::time::Duration;
 use ::http::Uri;
 use aws_sdk_sns::config::retry::RetryConfig;
 use aws_sdk_sns::config::timeout::TimeoutConfig;
-use aws_sdk_sns::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+use aws_sdk_sns::config::{
+    BehaviorVersion, Credentials, Region, SharedCredentialsProvider, StalledStreamProtectionConfig,
+};
 use aws_types::SdkConfig;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
@@ -61,6 +63,8 @@ pub fn config(read: fn(&str) -> Option<String>) -> Result<SdkConfig, Error> {
         .http_client(http::client())
         .region(Region::new(region))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
+        // Every call of a function has a deadline, so the SDK needn't watch how fast each answer comes.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .service_config(Environment(read));
     config.set_endpoint_url(variable(ENDPOINT_URL));
     config.set_use_fips(variable(USE_FIPS_ENDPOINT).map(|value| value.eq_ignore_ascii_case("true")));

@@ -53,6 +53,7 @@ def test_ten_thousand_keys_are_swept_within_the_quotas_and_each_in_danger_is_tol
         assert {finding["finding_info"]["uid"] for finding in findings(sns)} == {arn(n) for n in at_risk}
         (line,) = metrics(function)
         assert (line["Heartbeat"], line["KeysInDanger"], line["DaysLeft"]) == (1, [300], [20])
+        assert "HeldBack" not in line
 
     run(test, keys)
 
