@@ -48,7 +48,7 @@ Row = tuple[str, float, str]
 """What, how many, at which price."""
 
 
-COLD_ALERT = {"start": 4.9, "first event": 2.1}
+COLD_ALERT = {"start": 7.7, "first event": 2.6}
 """Milliseconds of processor time with TLS, by the bench; an alert is always a cold start."""
 
 

@@ -128,6 +128,7 @@ def sns_cells() -> Iterable[Cell]:
     rows: list[tuple[str, Schedule, int | None]] = [
         *((fault, (fault,), 1 if fault in (Fault.NONE, Fault.SLOW) else None) for fault in Fault),
         ("throttles twice, then works", until_try(Fault.THROTTLED, 2), 1),
+        ("throttles (429 Throttled) twice, then works", until_try(Fault.THROTTLED_429, 2), 1),
         ("hangs twice, then works", until_try(Fault.HANGS, 2), 1),
         ("resets once, then works", until_try(Fault.RESETS, 1), 1),
         ("answers 500 four times, then works", until_try(Fault.ERROR_500, 4), 2),

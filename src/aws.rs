@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use ::http::Uri;
-use aws_sdk_sns::config::retry::RetryConfig;
+use aws_sdk_sns::config::retry::{ClassifyRetry, RetryAction, RetryConfig};
 use aws_sdk_sns::config::timeout::TimeoutConfig;
 use aws_sdk_sns::config::{
     BehaviorVersion, Credentials, Region, SharedCredentialsProvider, StalledStreamProtectionConfig,
 };
+use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
 use aws_types::SdkConfig;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
@@ -120,7 +121,8 @@ pub fn sns(config: &SdkConfig) -> aws_sdk_sns::Client {
         TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(PUBLISH_ATTEMPT_TIMEOUT);
     let config = aws_sdk_sns::config::Builder::from(config)
         .timeout_config(timeouts.build())
-        .retry_config(retries(PUBLISH_ATTEMPTS));
+        .retry_config(retries(PUBLISH_ATTEMPTS))
+        .retry_classifier(TooManyRequests);
     aws_sdk_sns::Client::from_conf(config.build())
 }
 
@@ -177,6 +179,24 @@ fn retries(attempts: u32) -> RetryConfig {
         .with_max_attempts(attempts)
         .with_initial_backoff(Duration::from_millis(100))
         .with_max_backoff(LONGEST_BACKOFF)
+}
+
+/// Counts an answer of 429 as throttling. SNS says `Throttled` then, which isn't among the codes that the SDK knows.
+/// <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html#API_Publish_Errors>
+#[derive(Debug)]
+struct TooManyRequests;
+
+impl ClassifyRetry for TooManyRequests {
+    fn classify_retry(&self, answered: &InterceptorContext) -> RetryAction {
+        match answered.response().map(|response| response.status().as_u16()) {
+            Some(429) => RetryAction::throttling_error(),
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "429 is throttling"
+    }
 }
 
 #[cfg(test)]
