@@ -76,9 +76,12 @@ def main() -> int:
     table = markdown(figures)
     print("\n" + table)
     WORK.mkdir(parents=True, exist_ok=True)
-    (WORK / "results.json").write_text(json.dumps(figures, indent=2) + "\n")
+    written = [WORK / "results.json"]
+    written[0].write_text(json.dumps(figures, indent=2) + "\n")
     if not QUICK:
-        (ROOT / "bench" / "results.md").write_text(table)
+        written.append(ROOT / "bench" / "results.md")
+        written[1].write_text(table)
+    print(f"written to {' and '.join(str(path.relative_to(ROOT)) for path in written)}")
     return 0
 
 
@@ -87,7 +90,10 @@ def main() -> int:
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
     """Run a program; its output."""
-    done = subprocess.run([str(word) for word in command], cwd=cwd, stdout=subprocess.PIPE, text=True)
+    try:
+        done = subprocess.run([str(word) for word in command], cwd=cwd, stdout=subprocess.PIPE, text=True)
+    except FileNotFoundError as error:
+        raise Wrong(f"there is no {command[0]} (make bench needs cargo and Debian's packages gzip, jq and python3-venv)") from error
     if done.returncode:
         raise Wrong(f"{' '.join(map(str, command))} ended with status {done.returncode}")
     return done.stdout

@@ -74,7 +74,7 @@ fn braces(json: &mut Vec<u8>, fields: impl FnOnce(&mut Object)) {
 }
 
 fn write(json: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
-    // Writing to memory doesn't fail, nor does a value that is no map.
+    // Writing to memory fails for nothing but a map whose keys aren't texts.
     let _ = to_writer(json, value);
 }
 

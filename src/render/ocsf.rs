@@ -55,19 +55,14 @@ pub fn document(finding: &Finding, subject: &str, remedy: &Remedy, now: OffsetDa
         other => other.to_string(),
     };
     // A character of the text can take six bytes in JSON.
-    let end = floor_char_boundary(&raw, most.saturating_sub(length + 200) / 6);
-    let start = raw.get(..end).unwrap_or_default();
-    write(Shape { left_out, record: Shown::Start { text: start, of: raw.len() } })
-}
-
-fn floor_char_boundary(text: &str, most: usize) -> usize {
-    let most = most.min(text.len());
-    (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+    let end = raw.floor_char_boundary(most.saturating_sub(length + 200) / 6);
+    let text = raw.get(..end).unwrap_or_default();
+    write(Shape { left_out, record: Shown::Start { text, of: raw.len() } })
 }
 
 /// How much of it all a document holds.
 struct Shape<'a> {
-    /// How many of the least needed fields it goes without.
+    /// How many of [`LEAST_NEEDED`] it goes without.
     left_out: usize,
     record: Shown<'a>,
 }
@@ -166,14 +161,10 @@ impl Shape<'_> {
                 if self.left_out > 0 {
                     o.put("left_out", "facts about the key: too large");
                 }
-                match self.record {
-                    Shown::Start { text, of } if text.len() < of => {
-                        o.put(
-                            "shortened",
-                            format!("raw_data holds the first {} of {of} bytes of the record", text.len()),
-                        );
-                    }
-                    _ => {}
+                if let Shown::Start { text, of } = self.record
+                    && text.len() < of
+                {
+                    o.put("shortened", format!("raw_data holds the first {} of {of} bytes of the record", text.len()));
                 }
             });
             if let Shown::Start { text, .. } = self.record {
@@ -182,7 +173,6 @@ impl Shape<'_> {
         })
     }
 
-    /// Whether this field isn't one of those that are left out.
     fn keeps(&self, field: &str) -> bool {
         !LEAST_NEEDED.iter().take(self.left_out).any(|left_out| *left_out == field)
     }
