@@ -5,20 +5,22 @@ import sys
 import time
 
 from . import aws as local
+from . import steps
 from .aws import ACCOUNT, REGION, Inbox
-from .steps import Failed, end_on_signals, step
+from .steps import step
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make local", description=__doc__)
     parser.add_argument("--port", type=int, default=4566, help="port for the local AWS (default: 4566)")
     port = parser.parse_args().port
-    end_on_signals()
+    return steps.main(lambda: _until_stopped(port))
+
+
+def _until_stopped(port: int) -> int:
+    """Ctrl-C is how it is meant to end, whenever it comes."""
     try:
         _run(port)
-    except Failed as failure:
-        print(f"\n{failure}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
     return 0

@@ -178,16 +178,11 @@ impl Shape<'_> {
     }
 
     fn resource(&self, o: &mut Object, finding: &Finding) {
-        let uid = match &finding.subject {
-            Subject::Key(arn) => Some(arn.to_string()),
-            Subject::KeyStore { id, .. } => id.clone(),
-            Subject::Guard { part, .. } => Some(part.clone()),
-            Subject::Unknown { .. } => None,
-        };
-        let kind = match &finding.subject {
-            Subject::Key(_) | Subject::Unknown { .. } => "AWS::KMS::Key",
-            Subject::KeyStore { .. } => "AWS::KMS::CustomKeyStore",
-            Subject::Guard { kind, .. } => kind,
+        let (uid, kind) = match &finding.subject {
+            Subject::Key(arn) => (Some(arn.to_string()), "AWS::KMS::Key"),
+            Subject::KeyStore { id, .. } => (id.clone(), "AWS::KMS::CustomKeyStore"),
+            Subject::Guard { kind, part } => (Some(part.clone()), *kind),
+            Subject::Unknown { .. } => (None, "AWS::KMS::Key"),
         };
         o.put("uid", uid.as_deref().unwrap_or("unknown"));
         o.put("name", display_name(finding));
