@@ -3,10 +3,11 @@
 use time::{Duration, OffsetDateTime};
 
 use crate::actor::{Mfa, Tool, Who};
+use crate::catalogue::{Kind, Severity};
 use crate::config::Rules;
-use crate::detect::{Kind, SHORTEST_WAITING_PERIOD_DAYS};
+use crate::detect::SHORTEST_WAITING_PERIOD_DAYS;
 use crate::escape::name;
-use crate::finding::{Assessment, Deadline, Finding, Reason, Severity};
+use crate::finding::{Assessment, Deadline, Finding, Reason};
 use crate::key::{LastUsage, MultiRegion};
 
 /// A rule that moves the severity of a danger.

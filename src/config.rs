@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crate::catalogue::Severity;
 use crate::detect::OptIns;
 use crate::error::Error;
 use crate::escape::inert;
-use crate::finding::Severity;
 use crate::key::is_account_id;
 
 /// The function's name, which Lambda sets.

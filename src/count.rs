@@ -6,8 +6,9 @@ use metrics::counter;
 use metrics::histogram;
 use metrics_cloudwatch_embedded::{Builder, Collector};
 
+use crate::catalogue::Activity;
 use crate::error::Error;
-use crate::finding::{Activity, Finding};
+use crate::finding::Finding;
 
 /// The namespace in CloudWatch.
 pub const NAMESPACE: &str = "KmsKeyGuard";

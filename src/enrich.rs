@@ -13,7 +13,7 @@ use aws_sdk_kms::types::{
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 
-use crate::detect::Kind;
+use crate::catalogue::Kind;
 use crate::finding::{Deadline, Finding, Source};
 use crate::key::{Fact, Grants, KeyArn, KeyFacts, KeyMetadata, LastUsage, MultiRegion, Why};
 

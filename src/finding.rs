@@ -1,101 +1,22 @@
 //! What a detection says about one key or key store at one moment: filled by the steps before, read by those after.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use serde_json::Value;
 use time::{OffsetDateTime, UtcOffset};
+use uuid::Uuid;
 
 use crate::actor::Actor;
-use crate::detect::{self, Detection, Kind};
+use crate::catalogue::{Activity, Detection, Kind, Severity};
 use crate::escape::{inert, is_plain};
 use crate::event::GUARD_EVENT_SOURCE;
 use crate::key::{KeyArn, KeyFacts, Region, Why};
 
-/// How bad it is, with OCSF's numbers.
-/// <https://schema.ocsf.io/1.5.0/classes/detection_finding>
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Nothing to do.
-    Informational = 1,
-    /// When there is time.
-    Low = 2,
-    /// Today.
-    Medium = 3,
-    /// Now.
-    High = 4,
-    /// Now, and wake others.
-    Critical = 5,
-}
-
-impl Severity {
-    /// All of them, mildest first.
-    pub const ALL: [Self; 5] = [Self::Informational, Self::Low, Self::Medium, Self::High, Self::Critical];
-
-    /// OCSF's `severity_id`.
-    pub fn id(self) -> u8 {
-        self as u8
-    }
-
-    /// The name, as OCSF spells it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Informational => "Informational",
-            Self::Low => "Low",
-            Self::Medium => "Medium",
-            Self::High => "High",
-            Self::Critical => "Critical",
-        }
-    }
-
-    /// This many levels worse, or milder if negative; never past either end.
-    pub fn shifted(self, levels: i32) -> Self {
-        let id = (i32::from(self.id()) + levels).clamp(1, 5);
-        Self::ALL.into_iter().find(|severity| i32::from(severity.id()) == id).unwrap_or(self)
-    }
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Severity {
-    type Err = ();
-
-    /// Reads the name in any case.
-    fn from_str(name: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|severity| severity.name().eq_ignore_ascii_case(name)).ok_or(())
-    }
-}
-
-/// OCSF's activity: where in the story of a key this finding stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activity {
-    /// The story begins.
-    Create = 1,
-    /// It goes on.
-    Update = 2,
-    /// It is over.
-    Close = 3,
-}
-
-impl Activity {
-    /// OCSF's `activity_id`.
-    pub fn id(self) -> u8 {
-        self as u8
-    }
-
-    /// The name, as OCSF spells it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Create => "Create",
-            Self::Update => "Update",
-            Self::Close => "Close",
-        }
-    }
+/// The UUIDv5 of what a detection says about a thing of this kind and name.
+pub(crate) fn named(detection: &Detection, what: &str, name: &str) -> Uuid {
+    /// What the names under it are unique in.
+    const NAMESPACE: Uuid = Uuid::from_u128(0x1c2f_6a52_8d0b_5c57_9a3e_5b1f_4f0e_7d21);
+    Uuid::new_v5(&NAMESPACE, format!("{what}\n{}\n{name}", detection.id).as_bytes())
 }
 
 /// One thing the guard says.
@@ -151,7 +72,7 @@ impl Finding {
             deadline: Deadline::None,
             actor: Actor::default(),
             origin: Origin {
-                uid: detect::named(detection, "noticed", name),
+                uid: named(detection, "noticed", name),
                 event_name: detection.id.to_owned(),
                 event_source: GUARD_EVENT_SOURCE.to_owned(),
                 account,
@@ -330,7 +251,7 @@ pub enum Source {
 #[derive(Debug, Clone, Default)]
 pub struct Origin {
     /// What tells a repeated delivery: a UUID, OCSF's `metadata.uid`.
-    pub uid: uuid::Uuid,
+    pub uid: Uuid,
     /// Such as `ScheduleKeyDeletion`, or the detail-type of KMS's own event.
     pub event_name: String,
     /// The service, such as `kms.amazonaws.com`.

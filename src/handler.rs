@@ -9,9 +9,10 @@ use time::OffsetDateTime;
 use tracing::{error, info, warn};
 
 use crate::assess::assess;
+use crate::catalogue::Kind;
 use crate::config::Config;
 use crate::count::Counts;
-use crate::detect::{Kind, detect};
+use crate::detect::detect;
 use crate::enrich::enrich;
 use crate::error::Error;
 use crate::escape::inert;

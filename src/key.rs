@@ -335,6 +335,12 @@ pub struct Grants {
     pub resources: Vec<(String, String)>,
 }
 
+/// Whether a text can be a custom key store's id, such as `cks-1234567890abcdef0`.
+pub(crate) fn is_key_store_id(id: &str) -> bool {
+    let rest = id.strip_prefix("cks-").unwrap_or_default();
+    (1..=64).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,9 +38,12 @@
 //! | `HEARTBEAT_LOG_GROUP` | the log group with the heartbeats of an organization's spokes | none: one account |
 //! | `REMINDER_DAYS` | whole days from 1 to 30, separated by commas | `7,3,1` |
 
-pub mod config;
-pub mod event;
+pub mod catalogue;
+pub mod escape;
+pub mod json;
 pub mod key;
+
+pub mod event;
 
 pub mod actor;
 pub mod detect;
@@ -50,12 +53,12 @@ pub mod tamper;
 
 pub mod finding;
 
+pub mod config;
 pub mod enrich;
 pub mod reader;
 
 pub mod assess;
 
-pub mod escape;
 pub mod render;
 
 pub mod publish;

@@ -26,7 +26,8 @@ use walkdir::WalkDir;
 
 use self::text::{BLANK, Text};
 use crate::detect::is_silence;
-use crate::event::{Event, parse};
+use crate::event::Event;
+use crate::json::parse;
 
 /// How much is unpacked at a time: it stays in the processor's cache until it is read.
 const CHUNK: usize = 256 * 1024;

@@ -5,7 +5,8 @@
 
 use serde_json::Value;
 
-use crate::event::{KMS_EVENT_SOURCE, array, text, truth};
+use crate::event::KMS_EVENT_SOURCE;
+use crate::json::{array, text, truth};
 
 /// The selectors of a trail; it has either kind, never both.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use futures_util::stream::{self, Stream, StreamExt};
 use time::OffsetDateTime;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout_at};
 
-use crate::detect::Kind;
+use crate::catalogue::Kind;
 use crate::enrich;
 use crate::finding::{Deadline, Finding, Source, Subject};
 use crate::key::{Fact, KeyArn, KeyFacts, KeyMetadata, LastUsage, Why};

@@ -6,29 +6,11 @@
 use serde_json::Value;
 
 use crate::escape::{inert, name};
-use crate::event::{Record, array, text, truth};
+use crate::event::Record;
 use crate::finding::Step;
+use crate::json::{array, text, truth};
 use crate::key::Region;
 use crate::selectors::{Management, Selectors};
-
-/// The services whose calls can switch the guard off, in the words of `eventSource`.
-const SERVICES: [&str; 10] = [
-    "cloudformation.amazonaws.com",
-    "cloudtrail.amazonaws.com",
-    "events.amazonaws.com",
-    "iam.amazonaws.com",
-    "lambda.amazonaws.com",
-    "logs.amazonaws.com",
-    "monitoring.amazonaws.com",
-    "scheduler.amazonaws.com",
-    "sns.amazonaws.com",
-    "sqs.amazonaws.com",
-];
-
-/// Whether calls of this service can switch the guard off.
-pub fn is_watched(event_source: &str) -> bool {
-    SERVICES.contains(&event_source)
-}
 
 /// What a call did to the guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -276,7 +258,7 @@ impl Call<'_> {
             |what: &str, field: &str| Some(format!("{what}: {}.", self.text(field).map(|text| inert(&text, 300))?));
         let sentence = match self.action {
             "PutFunctionConcurrency" => {
-                crate::event::number(self.request, "reservedConcurrentExecutions").map(|most| match most {
+                crate::json::number(self.request, "reservedConcurrentExecutions").map(|most| match most {
                     0 => "From now on it can't run at all.".to_owned(),
                     most => format!("From now on at most {most} of it run at a time."),
                 })

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
 
 use kms_key_guard::assess::RULES;
-use kms_key_guard::detect::{CATALOGUE, Technique};
+use kms_key_guard::catalogue::{CATALOGUE, Technique};
 
 fn file(name: &str) -> String {
     std::fs::read_to_string(format!("{}/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()

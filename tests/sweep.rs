@@ -22,9 +22,10 @@ use aws_sdk_kms::types::{AliasListEntry, KeyListEntry, KeyManagerType, KeyState,
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use insta::{Settings, assert_snapshot};
 use kms_key_guard::assess::assess;
+use kms_key_guard::catalogue::Severity;
 use kms_key_guard::config::Rules;
 use kms_key_guard::coverage::{CHECKS, Check, Verdict};
-use kms_key_guard::finding::{Deadline, Finding, Severity, Source, Step};
+use kms_key_guard::finding::{Deadline, Finding, Source, Step};
 use kms_key_guard::key::{Fact, KeyArn, KeyMetadata, LastUsage, MultiRegion, Region, Why};
 use kms_key_guard::render::Alert;
 use kms_key_guard::render::digest::{Contents, Digest};

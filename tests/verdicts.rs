@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
 
-use kms_key_guard::detect::{CATALOGUE, OptIns, detect};
+use kms_key_guard::catalogue::CATALOGUE;
+use kms_key_guard::detect::{OptIns, detect};
 use kms_key_guard::event::Event;
 use kms_key_guard::finding::Finding;
 use serde_json::Value;

@@ -21,7 +21,7 @@ use time::format_description::well_known::Rfc3339;
 
 pub use parts::{NoParts, Part, Parts};
 
-use crate::detect::Kind;
+use crate::catalogue::Kind;
 use crate::escape::{inert, is_plain};
 use crate::finding::{Finding, Step, Subject};
 use crate::key::Region;
@@ -372,7 +372,7 @@ mod tests {
         assert!(blind.particulars.contains(&"It is stopped.".to_owned()));
         let well = Check::of(&trail::LOGGING, vec![Look::pass("It is logging.")]);
         let over = finding(&well, "111122223333", &region, at, true);
-        assert_eq!((over.story(), over.activity()), (blind.story(), crate::finding::Activity::Close));
+        assert_eq!((over.story(), over.activity()), (blind.story(), crate::catalogue::Activity::Close));
         assert!(over.remedy.is_empty() && over.origin.uid != blind.origin.uid);
         assert_eq!(finding(&check, "111122223333", &region, at, false).origin.uid, blind.origin.uid);
     }

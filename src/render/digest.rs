@@ -5,10 +5,10 @@ use time::OffsetDateTime;
 
 use super::text::{LONGEST_SUBJECT, Layout, clock, time_left, why_unknown};
 use super::{LARGEST_MESSAGE, Value, key_name};
+use crate::catalogue::{Kind, Severity};
 use crate::coverage::{Check, Verdict};
-use crate::detect::Kind;
 use crate::escape::name;
-use crate::finding::{Deadline, Severity};
+use crate::finding::Deadline;
 use crate::key::{KeyArn, LastUsage, Region};
 use crate::sweep::{AtRisk, Sweep};
 

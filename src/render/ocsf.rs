@@ -10,10 +10,10 @@ use super::json::{Object, line};
 use super::remedy::Remedy;
 use super::{LARGEST_MESSAGE, display_name, text};
 use crate::actor::{Actor, Mfa, Place, Who};
-use crate::detect::{Kind, Technique};
+use crate::catalogue::{Activity, Kind, Technique};
 use crate::escape::inert;
 use crate::event::GUARD_EVENT_SOURCE;
-use crate::finding::{Activity, Deadline, Finding, Source, Subject};
+use crate::finding::{Deadline, Finding, Source, Subject};
 use crate::key::{Grants, KeyFacts, LastUsage, MultiRegion, Partition, Region};
 
 /// Room in the message for the attributes beside the document, in bytes.

@@ -5,9 +5,9 @@
 
 use uuid::Uuid;
 
-use crate::detect::{Kind, is_key_store_id};
+use crate::catalogue::Kind;
 use crate::finding::{Finding, Step, Subject};
-use crate::key::{KeyArn, Region};
+use crate::key::{KeyArn, Region, is_key_store_id};
 
 /// How to undo what a finding tells of.
 #[derive(Debug, Clone)]

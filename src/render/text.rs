@@ -12,10 +12,10 @@ use super::display_name;
 use super::remedy::{Remedy, history};
 use crate::actor::{Actor, Mfa, Place, Tool, WebSubject, Who};
 use crate::assess::before;
-use crate::detect::Kind;
+use crate::catalogue::{Kind, Severity};
 use crate::enrich::MOST_GRANTS;
 use crate::escape::{inert, name};
-use crate::finding::{Deadline, Finding, Severity, Source, Subject};
+use crate::finding::{Deadline, Finding, Source, Subject};
 use crate::key::{Fact, Grants, KeyMetadata, LastUsage, MultiRegion, Why};
 
 /// How many characters SNS takes in a Subject: fewer than 100.
