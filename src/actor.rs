@@ -32,7 +32,7 @@ pub struct Actor {
     /// What the caller's program says it is.
     pub user_agent: Option<String>,
     /// From where.
-    pub place: Place,
+    pub place: SourceAddress,
     /// The VPC endpoint the call came through.
     pub vpc_endpoint: Option<String>,
     /// Whether the caller belongs to another account than the one the record is about.
@@ -169,7 +169,7 @@ impl Tool {
 
 /// Where a call came from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Place {
+pub enum SourceAddress {
     /// An address.
     Ip(IpAddr),
     /// A service of AWS, by DNS name or as `AWS Internal`.
@@ -217,7 +217,7 @@ impl Actor {
             who: Who::Service(service.clone()),
             mfa: Mfa::NotApplicable,
             tool: Tool::Service,
-            place: Place::Service(service),
+            place: SourceAddress::Service(service),
             ..Self::default()
         }
     }
@@ -366,7 +366,7 @@ fn tool(record: &Record) -> Tool {
         Tool::Console
     } else if ["aws-sdk-", "boto3/", "botocore/", "aws-sdk/", "exec-env/"].iter().any(|mark| has(mark)) {
         Tool::Sdk
-    } else if invoked_by.is_some() || matches!(place(record.source_ip.as_deref()), Place::Service(_)) {
+    } else if invoked_by.is_some() || matches!(place(record.source_ip.as_deref()), SourceAddress::Service(_)) {
         Tool::Service
     } else if agent.is_empty() {
         Tool::Unknown
@@ -379,13 +379,13 @@ fn tool(record: &Record) -> Tool {
 const CONSOLE: [&str; 4] =
     ["sessioncredentialfromconsole", "signin.amazonaws.com", "console.amazonaws.com", "mozilla/"];
 
-fn place(source_ip: Option<&str>) -> Place {
+fn place(source_ip: Option<&str>) -> SourceAddress {
     match source_ip {
-        None => Place::Unknown,
+        None => SourceAddress::Unknown,
         Some(text) => match text.parse() {
-            Ok(ip) => Place::Ip(ip),
-            Err(_) if text == "AWS Internal" || is_service_name(text) => Place::Service(text.to_owned()),
-            Err(_) => Place::Other(text.to_owned()),
+            Ok(ip) => SourceAddress::Ip(ip),
+            Err(_) if text == "AWS Internal" || is_service_name(text) => SourceAddress::Service(text.to_owned()),
+            Err(_) => SourceAddress::Other(text.to_owned()),
         },
     }
 }
@@ -432,7 +432,7 @@ mod tests {
         assert_eq!(actor.who, Who::IdentityCenter { permission_set: Some("Key_Admins".into()), user });
         assert_eq!(actor.mfa, Mfa::NotApplicable);
         assert_eq!(actor.tool, Tool::Cli);
-        assert_eq!(actor.place, Place::Ip("198.51.100.7".parse().unwrap()));
+        assert_eq!(actor.place, SourceAddress::Ip("198.51.100.7".parse().unwrap()));
     }
 
     #[test]
@@ -492,7 +492,7 @@ mod tests {
             actor(json!({"accountId": "111122223333", "invokedBy": "AWS Internal"}), "AWS Internal", "AWS Internal");
         assert_eq!(actor.who, Who::Service("AWS Internal".into()));
         assert_eq!(actor.tool, Tool::Service);
-        assert_eq!(actor.place, Place::Service("AWS Internal".into()));
+        assert_eq!(actor.place, SourceAddress::Service("AWS Internal".into()));
     }
 
     #[test]

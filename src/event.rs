@@ -130,9 +130,9 @@ pub struct Record {
     /// Who called.
     pub identity: Identity,
     /// What the call asked for.
-    pub request: Request,
+    pub request: RequestParameters,
     /// What KMS answered.
-    pub response: Response,
+    pub response: ResponseElements,
     /// The ARNs in `resources`, in their order.
     pub resources: Vec<String>,
     /// The custom key store's name, from `additionalEventData`.
@@ -186,7 +186,7 @@ pub struct Identity {
 
 /// `requestParameters`, as far as they matter for a key's life.
 #[derive(Debug, Clone, Default)]
-pub struct Request {
+pub struct RequestParameters {
     /// Whether the record holds any; many refused calls' records don't.
     pub given: bool,
     /// The key as the caller typed it: id, ARN or alias.
@@ -215,7 +215,7 @@ pub struct Request {
 
 /// `responseElements`.
 #[derive(Debug, Clone, Default)]
-pub struct Response {
+pub struct ResponseElements {
     /// The key's ARN.
     pub key_id: Option<String>,
     /// The key's state after the call.
@@ -358,7 +358,7 @@ fn record(detail: &Value, event_name: String, event_source: String) -> Record {
         error_message: text(detail, "errorMessage"),
         failed: present("errorCode") || present("errorMessage"),
         identity: identity(&detail["userIdentity"]),
-        request: Request {
+        request: RequestParameters {
             given: request.is_object(),
             key_id: [(request, "keyId"), (request, "keyArn"), (service, "keyId"), (service, "keyArn")]
                 .into_iter()
@@ -374,7 +374,7 @@ fn record(detail: &Value, event_name: String, event_source: String) -> Record {
             valid_to: instant(request, "validTo"),
             import_type: text(request, "importType"),
         },
-        response: Response {
+        response: ResponseElements {
             key_id: text(response, "keyId"),
             key_state: text(response, "keyState"),
             pending_window_days: number(response, "pendingWindowInDays"),

@@ -11,15 +11,15 @@ use tracing::{error, info, warn};
 use crate::assess::assess;
 use crate::catalogue::Kind;
 use crate::config::Config;
-use crate::count::Counts;
 use crate::detect::detect;
 use crate::enrich::enrich;
 use crate::error::Error;
 use crate::escape::inert;
 use crate::event::{Event, Signal};
 use crate::finding::Finding;
+use crate::members::Members;
+use crate::metrics::Metrics;
 use crate::publish::Publisher;
-use crate::reader::Reader;
 use crate::render::Alert;
 
 /// What stays of an invocation's time for publishing, however long look-ups take.
@@ -36,14 +36,14 @@ pub struct Guard {
     config: Config,
     kms: aws_sdk_kms::Client,
     /// For the other accounts of an organization.
-    reader: Option<Reader>,
+    reader: Option<Members>,
     publisher: Publisher,
-    counts: Counts,
+    metrics: Metrics,
 }
 
 /// What became of an event; the function's answer.
 #[derive(Debug, Serialize, PartialEq, Eq)]
-pub struct Outcome {
+pub struct AlertOutcome {
     /// `published`, `below-minimum` or `silent`.
     pub outcome: &'static str,
     /// The detection, if there was one.
@@ -64,18 +64,18 @@ impl Guard {
         kms: aws_sdk_kms::Client,
         sns: aws_sdk_sns::Client,
         sts: impl FnOnce() -> aws_sdk_sts::Client,
-        counts: Counts,
+        metrics: Metrics,
     ) -> Self {
         let publisher = Publisher::new(sns, config.alerts_topic.clone(), config.findings_topic.clone());
-        let reader = config.organization.clone().map(|organization| Reader::new(organization, kms.clone(), sts()));
-        Self { config, kms, reader, publisher, counts }
+        let reader = config.organization.clone().map(|organization| Members::new(organization, kms.clone(), sts()));
+        Self { config, kms, reader, publisher, metrics }
     }
 
     /// Handles one event of EventBridge.
     ///
     /// # Errors
     /// The alert couldn't be published; Lambda then repeats the invocation.
-    pub async fn handle(&self, invocation: LambdaEvent<Box<RawValue>>) -> Result<Outcome, Diagnostic> {
+    pub async fn handle(&self, invocation: LambdaEvent<Box<RawValue>>) -> Result<AlertOutcome, Diagnostic> {
         let begun = SystemTime::now();
         // A deadline that had passed before the function was asked is none: a runtime other than Lambda's.
         let until =
@@ -95,11 +95,11 @@ impl Guard {
         payload: &str,
         now: OffsetDateTime,
         left: impl Fn() -> Duration,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<AlertOutcome, Error> {
         let event = Event::read(payload);
         let Some(mut finding) = detect(&event, self.config.rules.opt_ins, now) else {
             log_silence(&event);
-            return Ok(Outcome { outcome: "silent", detection: None, severity: None, uid: None });
+            return Ok(AlertOutcome { outcome: "silent", detection: None, severity: None, uid: None });
         };
         let budget = self.config.enrich_timeout.min(left().saturating_sub(PUBLISH_RESERVE));
         match &self.reader {
@@ -111,7 +111,7 @@ impl Guard {
         let held_back = finding.assessment.severity < self.config.rules.minimum_severity
             && finding.detection.kind != Kind::GuardTest;
         // Before publishing: a topic that was deleted first mustn't silence the mass-event alarm too.
-        self.counts.finding(&finding, held_back);
+        self.metrics.finding(&finding, held_back);
         if held_back {
             return Ok(finished(&finding, "below-minimum", None));
         }
@@ -139,7 +139,7 @@ fn log_silence(event: &Event) {
 }
 
 /// Says what became of a finding, in the log and to the caller. The dashboard's queries read these fields.
-fn finished(finding: &Finding, outcome: &'static str, publish_ms: Option<u64>) -> Outcome {
+fn finished(finding: &Finding, outcome: &'static str, publish_ms: Option<u64>) -> AlertOutcome {
     let severity = finding.assessment.severity.name();
     let unknown: Vec<_> = finding.unknown().map(|(fact, _)| fact).collect();
     info!(
@@ -154,7 +154,7 @@ fn finished(finding: &Finding, outcome: &'static str, publish_ms: Option<u64>) -
         outcome,
         "alert"
     );
-    Outcome {
+    AlertOutcome {
         outcome,
         detection: Some(finding.detection.id),
         severity: Some(severity),

@@ -38,51 +38,56 @@
 //! | `HEARTBEAT_LOG_GROUP` | the log group with the heartbeats of an organization's spokes | none: one account |
 //! | `REMINDER_DAYS` | whole days from 1 to 30, separated by commas | `7,3,1` |
 
+// What everything stands on.
 pub mod catalogue;
 pub mod escape;
 pub mod json;
 pub mod key;
 
+// The way of an event.
 pub mod event;
 
 pub mod actor;
-pub mod detect;
-pub mod policy;
-pub mod selectors;
-pub mod tamper;
-
 pub mod finding;
 
+pub mod policy;
+pub mod trail_selectors;
+
+pub mod tamper;
+
+pub mod detect;
+
+pub mod error;
+
 pub mod config;
+
+pub mod aws;
+
 pub mod enrich;
-pub mod reader;
+pub mod members;
 
 pub mod assess;
+
+// What the watch function finds by looking.
+#[cfg(feature = "watch")]
+pub mod at_risk;
+#[cfg(feature = "watch")]
+pub mod coverage;
 
 pub mod render;
 
 pub mod publish;
 
-pub mod count;
+pub mod log;
+pub mod metrics;
+
 pub mod handler;
 
 #[cfg(feature = "watch")]
-pub mod coverage;
-#[cfg(feature = "watch")]
-pub mod sweep;
-#[cfg(feature = "watch")]
 pub mod watch;
 
-#[cfg(feature = "cli")]
-pub mod prove;
+// What only the command line does.
 #[cfg(feature = "cli")]
 pub mod redrive;
 #[cfg(feature = "cli")]
 pub mod replay;
-#[cfg(feature = "watch")]
-pub mod roster;
-
-pub mod aws;
-pub mod error;
-pub mod http;
-pub mod log;

@@ -10,7 +10,7 @@ use crate::event::Record;
 use crate::finding::Step;
 use crate::json::{array, text, truth};
 use crate::key::Region;
-use crate::selectors::{Management, Selectors};
+use crate::trail_selectors::{Management, Selectors};
 
 /// What a call did to the guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Tampering {
 
 /// The kinds of parts.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum GuardPart {
     Rule,
     Function,
     Topic,
@@ -43,7 +43,7 @@ enum Part {
     Trail,
 }
 
-impl Part {
+impl GuardPart {
     fn kind(self) -> &'static str {
         match self {
             Self::Rule => "AWS::Events::Rule",
@@ -104,7 +104,7 @@ fn action(event_name: &str) -> &str {
 }
 
 /// A part, the name that the record has for it, and what happened to it.
-type Found = Option<(Part, Option<String>, &'static str)>;
+type TamperedPart = Option<(GuardPart, Option<String>, &'static str)>;
 
 /// A call by its operation and its parameters.
 struct Call<'a> {
@@ -117,25 +117,25 @@ impl Call<'_> {
         text(self.request, field)
     }
 
-    fn found(&self, part: Part, field: &str, happened: &'static str) -> Found {
+    fn found(&self, part: GuardPart, field: &str, happened: &'static str) -> TamperedPart {
         Some((part, self.text(field), happened))
     }
 
-    fn on_rules(&self) -> Found {
+    fn on_rules(&self) -> TamperedPart {
         match self.action {
-            "DisableRule" => self.found(Part::Rule, "name", "rule disabled"),
-            "DeleteRule" => self.found(Part::Rule, "name", "rule deleted"),
+            "DisableRule" => self.found(GuardPart::Rule, "name", "rule disabled"),
+            "DeleteRule" => self.found(GuardPart::Rule, "name", "rule deleted"),
             "PutRule" if self.text("state").as_deref() == Some("DISABLED") => {
-                self.found(Part::Rule, "name", "rule disabled")
+                self.found(GuardPart::Rule, "name", "rule disabled")
             }
-            "PutRule" => self.found(Part::Rule, "name", "rule changed"),
-            "RemoveTargets" => self.found(Part::Rule, "rule", "rule's targets removed"),
-            "PutTargets" => self.found(Part::Rule, "rule", "rule's targets changed"),
+            "PutRule" => self.found(GuardPart::Rule, "name", "rule changed"),
+            "RemoveTargets" => self.found(GuardPart::Rule, "rule", "rule's targets removed"),
+            "PutTargets" => self.found(GuardPart::Rule, "rule", "rule's targets changed"),
             _ => None,
         }
     }
 
-    fn on_functions(&self) -> Found {
+    fn on_functions(&self) -> TamperedPart {
         let happened = match self.action {
             "DeleteFunction" => "function deleted",
             "PutFunctionConcurrency" => "function throttled",
@@ -151,30 +151,30 @@ impl Call<'_> {
         // By name or ARN, whole or in part, with a qualifier or without.
         let given = self.text("functionName");
         let name = given.as_deref().map(|given| given.split_once("function:").map_or(given, |(_, name)| name));
-        Some((Part::Function, name.and_then(|name| Some(name.split(':').next()?.to_owned())), happened))
+        Some((GuardPart::Function, name.and_then(|name| Some(name.split(':').next()?.to_owned())), happened))
     }
 
-    fn on_topics(&self) -> Found {
+    fn on_topics(&self) -> TamperedPart {
         // A record that doesn't tell which attribute may mean any of them.
         let one_of = |attributes: &[&str]| self.text("attributeName").is_none_or(|set| attributes.contains(&&*set));
         match self.action {
-            "DeleteTopic" => self.found(Part::Topic, "topicArn", "topic deleted"),
-            "RemovePermission" => self.found(Part::Topic, "topicArn", "topic's policy changed"),
+            "DeleteTopic" => self.found(GuardPart::Topic, "topicArn", "topic deleted"),
+            "RemovePermission" => self.found(GuardPart::Topic, "topicArn", "topic's policy changed"),
             "SetTopicAttributes" if one_of(&["Policy"]) => {
-                self.found(Part::Topic, "topicArn", "topic's policy changed")
+                self.found(GuardPart::Topic, "topicArn", "topic's policy changed")
             }
             "SetTopicAttributes" if one_of(&["KmsMasterKeyId"]) => {
-                self.found(Part::Topic, "topicArn", "topic's encryption changed")
+                self.found(GuardPart::Topic, "topicArn", "topic's encryption changed")
             }
-            "Unsubscribe" => self.found(Part::Subscription, "subscriptionArn", "subscription removed"),
+            "Unsubscribe" => self.found(GuardPart::Subscription, "subscriptionArn", "subscription removed"),
             "SetSubscriptionAttributes" if one_of(&["FilterPolicy", "FilterPolicyScope"]) => {
-                self.found(Part::Subscription, "subscriptionArn", "subscription filtered")
+                self.found(GuardPart::Subscription, "subscriptionArn", "subscription filtered")
             }
             _ => None,
         }
     }
 
-    fn on_queues(&self) -> Found {
+    fn on_queues(&self) -> TamperedPart {
         let happened = match self.action {
             "DeleteQueue" => "queue deleted",
             "PurgeQueue" => "queue emptied",
@@ -183,30 +183,30 @@ impl Call<'_> {
             _ => return None,
         };
         let url = self.text("queueUrl");
-        Some((Part::Queue, url.and_then(|url| Some(url.rsplit('/').next()?.to_owned())), happened))
+        Some((GuardPart::Queue, url.and_then(|url| Some(url.rsplit('/').next()?.to_owned())), happened))
     }
 
-    fn on_alarms(&self) -> Found {
+    fn on_alarms(&self) -> TamperedPart {
         let first = || self.texts("alarmNames").into_iter().next();
         match self.action {
-            "DeleteAlarms" => Some((Part::Alarm, first(), "alarm deleted")),
-            "DisableAlarmActions" => Some((Part::Alarm, first(), "alarm silenced")),
+            "DeleteAlarms" => Some((GuardPart::Alarm, first(), "alarm deleted")),
+            "DisableAlarmActions" => Some((GuardPart::Alarm, first(), "alarm silenced")),
             _ => None,
         }
     }
 
-    fn on_schedules(&self) -> Found {
+    fn on_schedules(&self) -> TamperedPart {
         match self.action {
-            "DeleteSchedule" => self.found(Part::Schedule, "name", "schedule deleted"),
+            "DeleteSchedule" => self.found(GuardPart::Schedule, "name", "schedule deleted"),
             "UpdateSchedule" if self.text("state").as_deref() == Some("DISABLED") => {
-                self.found(Part::Schedule, "name", "schedule disabled")
+                self.found(GuardPart::Schedule, "name", "schedule disabled")
             }
-            "UpdateSchedule" => self.found(Part::Schedule, "name", "schedule changed"),
+            "UpdateSchedule" => self.found(GuardPart::Schedule, "name", "schedule changed"),
             _ => None,
         }
     }
 
-    fn on_roles(&self) -> Found {
+    fn on_roles(&self) -> TamperedPart {
         let happened = match self.action {
             "DeleteRole" => "role deleted",
             "UpdateAssumeRolePolicy" => "role's trust changed",
@@ -217,37 +217,37 @@ impl Call<'_> {
             | "PutRolePermissionsBoundary" => "role's permissions changed",
             _ => return None,
         };
-        self.found(Part::Role, "roleName", happened)
+        self.found(GuardPart::Role, "roleName", happened)
     }
 
-    fn on_logs(&self) -> Found {
+    fn on_logs(&self) -> TamperedPart {
         match self.action {
-            "DeleteLogGroup" => self.found(Part::LogGroup, "logGroupName", "log deleted"),
+            "DeleteLogGroup" => self.found(GuardPart::LogGroup, "logGroupName", "log deleted"),
             _ => None,
         }
     }
 
-    fn on_stacks(&self) -> Found {
+    fn on_stacks(&self) -> TamperedPart {
         match self.action {
-            "DeleteStack" => self.found(Part::Stack, "stackName", "stack deleted"),
+            "DeleteStack" => self.found(GuardPart::Stack, "stackName", "stack deleted"),
             _ => None,
         }
     }
 
-    fn on_trails(&self) -> Found {
+    fn on_trails(&self) -> TamperedPart {
         match self.action {
-            "StopLogging" => self.found(Part::Trail, "name", "trail stopped"),
-            "DeleteTrail" => self.found(Part::Trail, "name", "trail deleted"),
+            "StopLogging" => self.found(GuardPart::Trail, "name", "trail stopped"),
+            "DeleteTrail" => self.found(GuardPart::Trail, "name", "trail deleted"),
             "PutEventSelectors" => match Selectors::of_request(self.request) {
                 Some(selectors) if selectors.log(Management::KEY_DELETION) => None,
-                Some(_) => self.found(Part::Trail, "trailName", "trail leaves KMS out"),
-                None => self.found(Part::Trail, "trailName", "trail may leave KMS out"),
+                Some(_) => self.found(GuardPart::Trail, "trailName", "trail leaves KMS out"),
+                None => self.found(GuardPart::Trail, "trailName", "trail may leave KMS out"),
             },
             // From now on it covers less than it did; its other settings say where its files go.
             "UpdateTrail" => ["isMultiRegionTrail", "isOrganizationTrail"]
                 .into_iter()
                 .any(|field| truth(self.request, field) == Some(false))
-                .then(|| (Part::Trail, self.text("name"), "trail covers less")),
+                .then(|| (GuardPart::Trail, self.text("name"), "trail covers less")),
             _ => None,
         }
     }
@@ -309,28 +309,28 @@ fn is_word(text: &str) -> bool {
 }
 
 /// The part's own name, where a call may give its ARN.
-fn short(part: Part, given: &str) -> &str {
+fn short(part: GuardPart, given: &str) -> &str {
     match part {
-        Part::Subscription => given.splitn(6, ':').nth(5).unwrap_or(given),
-        Part::Topic => given.rsplit(':').next().unwrap_or(given),
-        Part::Trail => given.rsplit('/').next().unwrap_or(given),
-        Part::Stack => given.split('/').nth(1).unwrap_or(given),
+        GuardPart::Subscription => given.splitn(6, ':').nth(5).unwrap_or(given),
+        GuardPart::Topic => given.rsplit(':').next().unwrap_or(given),
+        GuardPart::Trail => given.rsplit('/').next().unwrap_or(given),
+        GuardPart::Stack => given.split('/').nth(1).unwrap_or(given),
         _ => given,
     }
 }
 
 /// What puts it back: one command where there is one, and the stack.
-fn remedy(part: Part, action: &str, given: Option<&str>, record: &Record) -> Vec<Step> {
+fn remedy(part: GuardPart, action: &str, given: Option<&str>, record: &Record) -> Vec<Step> {
     let region = record.region.as_deref().and_then(|region| region.parse::<Region>().ok());
     let mut steps: Vec<_> =
         given.zip(region.as_ref()).and_then(|(given, region)| back(part, action, given, region)).into_iter().collect();
-    if part == Part::Stack {
+    if part == GuardPart::Stack {
         steps.push(Step::say("Deploy it again: sam deploy, with the parameters it had."));
     } else if action == "PurgeQueue" {
         steps.push(Step::say(
             "Run the hours since the queue was last empty through keyguard replay, from the trail's bucket.",
         ));
-    } else if part != Part::Trail {
+    } else if part != GuardPart::Trail {
         steps.push(Step::say(
 "Let CloudFormation put back whatever else was changed: a change set of the stack with --deployment-mode REVERT_DRIFT, or sam deploy after deleting the stack.",
         ));
@@ -341,43 +341,43 @@ fn remedy(part: Part, action: &str, given: Option<&str>, record: &Record) -> Vec
 }
 
 /// The command that undoes this very call, if one does.
-fn back(part: Part, action: &str, given: &str, region: &Region) -> Option<Step> {
+fn back(part: GuardPart, action: &str, given: &str, region: &Region) -> Option<Step> {
     let name = short(part, given);
     // ARNs, which only some commands take, stay as they were given.
     Some(match (part, action) {
-        (Part::Rule, "DisableRule" | "PutRule") => {
+        (GuardPart::Rule, "DisableRule" | "PutRule") => {
             Step::run("Enable the rule:", format!("aws events enable-rule --region {region} --name {name}"))
         }
-        (Part::Function, "PutFunctionConcurrency") => Step::run(
+        (GuardPart::Function, "PutFunctionConcurrency") => Step::run(
             "Let the function run again:",
             format!("aws lambda delete-function-concurrency --region {region} --function-name {name}"),
         ),
-        (Part::Alarm, "DisableAlarmActions") => Step::run(
+        (GuardPart::Alarm, "DisableAlarmActions") => Step::run(
             "Let the alarm act again:",
             format!("aws cloudwatch enable-alarm-actions --region {region} --alarm-names {name}"),
         ),
-        (Part::Subscription, "Unsubscribe") => Step::run(
+        (GuardPart::Subscription, "Unsubscribe") => Step::run(
             "See who is still subscribed, and subscribe whoever is missing (aws sns subscribe):",
             format!("aws sns list-subscriptions-by-topic --region {region} --topic-arn {}", given.rsplit_once(':')?.0),
         ),
-        (Part::Subscription, _) => Step::run(
+        (GuardPart::Subscription, _) => Step::run(
             "See what the subscriber still gets; an empty filter policy lets everything through again (aws sns set-subscription-attributes):",
             format!("aws sns get-subscription-attributes --region {region} --subscription-arn {given}"),
         ),
-        (Part::Trail, "StopLogging") => {
+        (GuardPart::Trail, "StopLogging") => {
             Step::run("Start the trail:", format!("aws cloudtrail start-logging --region {region} --name {given}"))
         }
-        (Part::Trail, "PutEventSelectors") => Step::run(
+        (GuardPart::Trail, "PutEventSelectors") => Step::run(
             "Let the trail log every management event. This replaces all its selectors, so add those for data events that it had:",
             format!(
                 r#"aws cloudtrail put-event-selectors --region {region} --trail-name {given} --event-selectors '[{{"ReadWriteType":"All","IncludeManagementEvents":true}}]'"#
             ),
         ),
-        (Part::Trail, "UpdateTrail") => Step::run(
+        (GuardPart::Trail, "UpdateTrail") => Step::run(
             "Let the trail cover every Region (and the organization, if it did: --is-organization-trail):",
             format!("aws cloudtrail update-trail --region {region} --name {given} --is-multi-region-trail"),
         ),
-        (Part::Trail, "DeleteTrail") => Step::say(
+        (GuardPart::Trail, "DeleteTrail") => Step::say(
             "Make the trail again (aws cloudtrail create-trail, start-logging), with every Region and all management events.",
         ),
         _ => return None,

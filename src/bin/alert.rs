@@ -6,10 +6,10 @@
 use std::process::ExitCode;
 
 use kms_key_guard::config::Config;
-use kms_key_guard::count::Counts;
 use kms_key_guard::enrich::LOOK_UPS;
 use kms_key_guard::error::Error;
 use kms_key_guard::handler::Guard;
+use kms_key_guard::metrics::Metrics;
 use kms_key_guard::publish::TOPICS;
 use kms_key_guard::{aws, log};
 use lambda_runtime::{LambdaEvent, run, service_fn};
@@ -33,10 +33,10 @@ async fn main() -> ExitCode {
 async fn guard() -> Result<Guard, Error> {
     let variable = |name: &str| std::env::var(name).ok();
     let config = Config::read(variable)?;
-    let counts = Counts::start(config.function_name.clone())?;
+    let metrics = Metrics::start(config.function_name.clone())?;
     let sdk = aws::config(variable)?;
     // The hub of an organization asks KMS in other accounts and Regions, which it can't know yet.
     let look_ups = if config.organization.is_some() || config.enrich_timeout.is_zero() { 0 } else { LOOK_UPS };
     aws::open_ahead(&sdk, TOPICS, look_ups).await;
-    Ok(Guard::new(config, aws::kms(&sdk), aws::sns(&sdk), || aws::sts(&sdk), counts))
+    Ok(Guard::new(config, aws::kms(&sdk), aws::sns(&sdk), || aws::sts(&sdk), metrics))
 }

@@ -6,8 +6,8 @@
 use std::process::ExitCode;
 
 use kms_key_guard::config::WatchConfig;
-use kms_key_guard::count::Counts;
 use kms_key_guard::error::Error;
+use kms_key_guard::metrics::Metrics;
 use kms_key_guard::watch::Watch;
 use kms_key_guard::{aws, log};
 use lambda_runtime::{LambdaEvent, run, service_fn};
@@ -31,8 +31,8 @@ async fn main() -> ExitCode {
 fn watch() -> Result<Watch, Error> {
     let variable = |name: &str| std::env::var(name).ok();
     let config = WatchConfig::read(variable)?;
-    let counts = Counts::start(config.function_name.clone())?;
+    let metrics = Metrics::start(config.function_name.clone())?;
     let sdk = aws::config(variable)?;
     let (kms, sns) = (aws::kms(&sdk), aws::sns(&sdk));
-    Ok(Watch::new(config, sdk, kms, sns, counts))
+    Ok(Watch::new(config, sdk, kms, sns, metrics))
 }

@@ -10,8 +10,8 @@ use aws_sdk_sqs::types::QueueAttributeName as Attribute;
 use aws_types::SdkConfig;
 use futures_util::future::join_all;
 
-use super::listening::{Audience, audiences};
-use super::{About, Check, Look, Parts, is_missing, plain, why};
+use super::topics::{Audience, audiences};
+use super::{About, Check, Observation, Stack, is_missing, plain, why};
 use crate::escape::name;
 
 pub(super) static QUEUES: About =
@@ -25,17 +25,20 @@ pub(super) static QUIET: About =
     About { id: "alarms-quiet", what: "None of the guard's alarms is going off.", kind: "AWS::CloudWatch::Alarm" };
 
 /// Looks at the queues and alarms of the Region of `sdk`.
-pub(super) async fn look(sdk: &SdkConfig, guard: &Parts) -> Vec<Check> {
+pub(super) async fn look(sdk: &SdkConfig, guard: &Stack) -> Vec<Check> {
     checks(&Sqs::new(sdk), &CloudWatch::new(sdk), &Sns::new(sdk), guard).await
 }
 
-async fn checks(sqs: &Sqs, cloudwatch: &CloudWatch, sns: &Sns, guard: &Parts) -> Vec<Check> {
+async fn checks(sqs: &Sqs, cloudwatch: &CloudWatch, sns: &Sns, guard: &Stack) -> Vec<Check> {
     let queues = async {
         let queues: Vec<_> = guard.all("AWS::SQS::Queue").collect();
         let looks = join_all(queues.iter().map(|(logical, url)| queue(sqs, guard, logical, url))).await;
         match looks.is_empty() {
             true => {
-                vec![Look::fail(format!("The stack {} has no failure queue.", guard.stack)).advise("Deploy again.")]
+                vec![
+                    Observation::fail(format!("The stack {} has no failure queue.", guard.stack))
+                        .advise("Deploy again."),
+                ]
             }
             false => looks,
         }
@@ -44,7 +47,7 @@ async fn checks(sqs: &Sqs, cloudwatch: &CloudWatch, sns: &Sns, guard: &Parts) ->
     vec![Check::of(&QUEUES, queues), Check::of(&ALARMS, live), Check::of(&QUIET, quiet)]
 }
 
-async fn queue(sqs: &Sqs, guard: &Parts, logical: &str, url: &str) -> Look {
+async fn queue(sqs: &Sqs, guard: &Stack, logical: &str, url: &str) -> Observation {
     let counts = [
         Attribute::ApproximateNumberOfMessages,
         Attribute::ApproximateNumberOfMessagesNotVisible,
@@ -57,27 +60,30 @@ async fn queue(sqs: &Sqs, guard: &Parts, logical: &str, url: &str) -> Look {
             held.filter_map(|count| count.parse::<u64>().ok()).sum::<u64>()
         }
         Err(error) if is_missing(&error) => {
-            return Look::fail(format!("The queue {logical} is gone, so an event that fails is lost."))
+            return Observation::fail(format!("The queue {logical} is gone, so an event that fails is lost."))
                 .advise("Create it again under its old name, or delete the stack and deploy it anew.");
         }
         Err(error) => {
-            return Look::unknown(&format!("What is in the queue {logical}"), &why("sqs:GetQueueAttributes", &error));
+            return Observation::unknown(
+                &format!("What is in the queue {logical}"),
+                &why("sqs:GetQueueAttributes", &error),
+            );
         }
     };
     if held == 0 {
-        return Look::pass(format!("{logical} is empty."));
+        return Observation::pass(format!("{logical} is empty."));
     }
     let command = format!("keyguard redrive --region {} --queue-url {}", guard.region, plain(url, "QUEUE-URL"));
-    Look::fail(format!("{held} events that nobody was told of wait in the queue {logical}."))
+    Observation::fail(format!("{held} events that nobody was told of wait in the queue {logical}."))
         .mend("See which they are and why they failed:", command.clone())
         .mend("Mend the cause, then send them again:", command + " --yes")
 }
 
-async fn alarms(cloudwatch: &CloudWatch, sns: &Sns, guard: &Parts) -> (Vec<Look>, Vec<Look>) {
+async fn alarms(cloudwatch: &CloudWatch, sns: &Sns, guard: &Stack) -> (Vec<Observation>, Vec<Observation>) {
     let expected: Vec<_> = guard.all("AWS::CloudWatch::Alarm").collect();
     if expected.is_empty() {
-        let none = Look::fail(format!("The stack {} has no alarm.", guard.stack)).advise("Deploy again.");
-        return (vec![none], vec![Look::unknown("Whether an alarm goes off", "there are none")]);
+        let none = Observation::fail(format!("The stack {} has no alarm.", guard.stack)).advise("Deploy again.");
+        return (vec![none], vec![Observation::unknown("Whether an alarm goes off", "there are none")]);
     }
     let mut found = Vec::new();
     // The most that one call takes.
@@ -87,7 +93,7 @@ async fn alarms(cloudwatch: &CloudWatch, sns: &Sns, guard: &Parts) -> (Vec<Look>
             Ok(answer) => found.extend(answer.metric_alarms.unwrap_or_default()),
             Err(error) => {
                 let reason = why("cloudwatch:DescribeAlarms", &error);
-                let unknown = |what| vec![Look::unknown(what, &reason)];
+                let unknown = |what| vec![Observation::unknown(what, &reason)];
                 return (unknown("Whether the alarms can tell anybody"), unknown("Whether an alarm goes off"));
             }
         }
@@ -97,32 +103,32 @@ async fn alarms(cloudwatch: &CloudWatch, sns: &Sns, guard: &Parts) -> (Vec<Look>
     for (logical, id) in expected {
         let Some(alarm) = found.iter().find(|alarm| alarm.alarm_name() == Some(id)) else {
             live.push(
-                Look::fail(format!("The alarm {logical} is gone."))
+                Observation::fail(format!("The alarm {logical} is gone."))
                     .advise("Delete the stack and deploy it anew, or create the alarm again as the template has it."),
             );
             continue;
         };
         live.push(match deaf(alarm, &audiences, guard, logical) {
             Some(look) => look,
-            None => Look::pass(format!("{logical} tells somebody.")),
+            None => Observation::pass(format!("{logical} tells somebody.")),
         });
         let state = alarm.state_value().map_or("unknown", |state| state.as_str());
         quiet.push(if state == "ALARM" {
             going_off(logical, guard)
         } else {
-            Look::pass(format!("{logical} is {}.", name(state, 64)))
+            Observation::pass(format!("{logical} is {}.", name(state, 64)))
         });
     }
     (live, quiet)
 }
 
 /// An alarm that goes off has told somebody, or [`ALARMS`] says why not; so this only points to it, but for the heartbeat's.
-fn going_off(logical: &str, guard: &Parts) -> Look {
+fn going_off(logical: &str, guard: &Stack) -> Observation {
     let say = format!("The alarm {logical} is going off.");
     let look = if logical == "WatchSilentAlarm" {
-        Look::fail(format!("{say} The watch function, which looks for what doctor looks for, hasn't run."))
+        Observation::fail(format!("{say} The watch function, which looks for what doctor looks for, hasn't run."))
     } else {
-        Look::warn(say)
+        Observation::warn(say)
     };
     let id = guard.id(logical).unwrap_or_default();
     look.mend(
@@ -145,20 +151,20 @@ fn is_topic(arn: &str) -> bool {
 pub(super) fn deaf(
     alarm: &MetricAlarm,
     audiences: &HashMap<String, Audience>,
-    guard: &Parts,
+    guard: &Stack,
     called: &str,
-) -> Option<Look> {
+) -> Option<Observation> {
     let id = plain(alarm.alarm_name().unwrap_or_default(), "ALARM");
     let region = alarm.alarm_arn().and_then(|arn| arn.split(':').nth(3)).unwrap_or(guard.region.as_str());
     let region = plain(region, "REGION");
     if alarm.actions_enabled() == Some(false) {
-        return Some(Look::fail(format!("The actions of the alarm {called} are switched off.")).mend(
+        return Some(Observation::fail(format!("The actions of the alarm {called} are switched off.")).mend(
             "Switch them on:",
             format!("aws cloudwatch enable-alarm-actions --region {region} --alarm-names {id}"),
         ));
     }
     if alarm.alarm_actions().is_empty() {
-        return Some(Look::fail(format!("The alarm {called} has no action, so nobody hears it.")).advise(
+        return Some(Observation::fail(format!("The alarm {called} has no action, so nobody hears it.")).advise(
             "Give it the alerts topic as its action (put-metric-alarm with --alarm-actions), or deploy again if it is the stack's.",
         ));
     }
@@ -173,14 +179,14 @@ pub(super) fn deaf(
         _ => None,
     });
     if let Some(reason) = reason {
-        return Some(Look::unknown(&format!("Whether somebody hears the alarm {called}"), &reason));
+        return Some(Observation::unknown(&format!("Whether somebody hears the alarm {called}"), &reason));
     }
     let topic = alarm.alarm_actions().first().map(String::as_str).unwrap_or_default();
     let state = match audience(&topic.to_owned()) {
         Audience::NoTopic => "which doesn't exist",
         _ => "to which nobody has confirmed a subscription",
     };
-    Some(Look::fail(format!("The alarm {called} tells the topic {}, {state}.", name(topic, 256))).mend(
+    Some(Observation::fail(format!("The alarm {called} tells the topic {}, {state}.", name(topic, 256))).mend(
         "Subscribe, and answer the message that comes:",
         format!(
             "aws sns subscribe --region {region} --topic-arn {} --protocol email --notification-endpoint name@example.com",

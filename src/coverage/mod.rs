@@ -4,11 +4,14 @@
 //! anything. A check that couldn't be done is [`Verdict::Unknown`] with the reason, never a pass.
 
 mod alarms;
-mod cis;
-mod listening;
-mod parts;
+mod auditors;
+pub mod organization;
 mod policy;
+#[cfg(feature = "cli")]
+pub mod prove;
 mod rules;
+mod stack;
+mod topics;
 mod trail;
 
 use std::time::Duration;
@@ -19,7 +22,7 @@ use aws_types::SdkConfig;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-pub use parts::{NoParts, Part, Parts};
+pub use stack::{Stack, StackError, StackResource};
 
 use crate::catalogue::Kind;
 use crate::escape::{inert, is_plain};
@@ -39,7 +42,7 @@ pub struct About {
 
 /// Every check there is, in the order of an event's way.
 pub static CHECKS: [&About; 17] = [
-    &parts::DEPLOYED,
+    &stack::DEPLOYED,
     &trail::LOGGING,
     &trail::RECORDS,
     &trail::DELIVERS,
@@ -49,13 +52,13 @@ pub static CHECKS: [&About; 17] = [
     &rules::INVOKES,
     &rules::FUNCTION,
     &rules::KEEPS,
-    &listening::ALERTS,
-    &listening::FINDINGS,
-    &listening::ENCRYPTION,
+    &topics::ALERTS,
+    &topics::FINDINGS,
+    &topics::ENCRYPTION,
     &alarms::QUEUES,
     &alarms::ALARMS,
     &alarms::QUIET,
-    &cis::CIS,
+    &auditors::CIS,
 ];
 
 /// What became of a check.
@@ -112,7 +115,7 @@ impl Verdict {
 
 impl Check {
     /// The check over all that was looked at for it: as good as the worst of it.
-    pub(crate) fn of(about: &'static About, looks: Vec<Look>) -> Self {
+    pub(crate) fn of(about: &'static About, looks: Vec<Observation>) -> Self {
         let worst = looks.iter().map(|look| look.verdict.rank()).max().unwrap_or(0);
         let mut told: Vec<_> = looks.iter().filter(|look| worst == 0 || look.verdict.rank() > 0).collect();
         told.sort_by_key(|look| std::cmp::Reverse(look.verdict.rank()));
@@ -141,12 +144,12 @@ impl Check {
 
 /// What was seen of one thing.
 #[derive(Debug, Clone)]
-pub(crate) struct Look {
+pub(crate) struct Observation {
     pub(crate) verdict: Verdict,
     fix: Vec<Step>,
 }
 
-impl Look {
+impl Observation {
     fn new(verdict: Verdict) -> Self {
         Self { verdict, fix: Vec::new() }
     }
@@ -187,33 +190,33 @@ const ANSWER: Duration = Duration::from_secs(20);
 const ATTEMPT: Duration = Duration::from_secs(8);
 
 /// Looks at everything the guard of this account and Region consists of. Takes the Region from `guard`.
-pub async fn look(sdk: &SdkConfig, guard: &Parts) -> Vec<Check> {
+pub async fn look(sdk: &SdkConfig, guard: &Stack) -> Vec<Check> {
     let sdk = &in_region(sdk, guard.region.as_str());
     let (trails, rules, listening, alarms) = tokio::join!(
         trail::look(sdk, guard),
         rules::look(sdk, guard),
-        listening::look(sdk, guard),
+        topics::look(sdk, guard),
         alarms::look(sdk, guard),
     );
     let (trails, mut checks) = trails;
-    checks.insert(0, parts::look(guard));
+    checks.insert(0, stack::look(guard));
     checks.extend(rules);
     checks.extend(listening);
     checks.extend(alarms);
-    checks.push(cis::look(sdk, guard, &trails).await);
+    checks.push(auditors::look(sdk, guard, &trails).await);
     checks
 }
 
 /// The same, from the Region's and the stack's names. A Region without the guard is one check that failed, and one that
 /// isn't enabled too.
-pub async fn look_in(sdk: &SdkConfig, region: &Region, stack: &str) -> (Option<Parts>, Vec<Check>) {
+pub async fn look_in(sdk: &SdkConfig, region: &Region, stack: &str) -> (Option<Stack>, Vec<Check>) {
     let sdk = &in_region(sdk, region.as_str());
-    match Parts::find(sdk, stack).await {
+    match Stack::find(sdk, stack).await {
         Ok(guard) => {
             let checks = look(sdk, &guard).await;
             (Some(guard), checks)
         }
-        Err(none) => (None, vec![parts::none(sdk, region, &none).await]),
+        Err(none) => (None, vec![stack::none(sdk, region, &none).await]),
     }
 }
 
@@ -222,7 +225,7 @@ pub async fn look_in(sdk: &SdkConfig, region: &Region, stack: &str) -> (Option<P
 /// # Errors
 /// A sentence that says why they can't be told.
 pub async fn enabled_regions(sdk: &SdkConfig) -> Result<Vec<Region>, String> {
-    parts::enabled_regions(sdk).await
+    stack::enabled_regions(sdk).await
 }
 
 /// The ARN of whoever these credentials are; needs no permission, so it shows whether they work at all.
@@ -238,7 +241,7 @@ pub async fn caller(sdk: &SdkConfig) -> Result<String, String> {
 /// The same configuration for one Region, with time-outs for looking.
 pub(crate) fn in_region(sdk: &SdkConfig, region: &str) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(crate::aws::CONNECT_TIMEOUT)
+        .connect_timeout(crate::aws::http::CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT)
         .operation_timeout(ANSWER);
     sdk.to_builder()
@@ -325,21 +328,21 @@ mod tests {
 
     #[test]
     fn check_is_as_good_as_the_worst_of_it() {
-        let fix = |look: Look| look.mend("Do:", "aws x");
+        let fix = |look: Observation| look.mend("Do:", "aws x");
         let check = Check::of(
             &trail::LOGGING,
             vec![
-                Look::pass("A."),
-                Look::warn("B."),
-                fix(Look::fail("C.")),
-                fix(Look::fail("C.")),
-                Look::unknown("D", "e"),
+                Observation::pass("A."),
+                Observation::warn("B."),
+                fix(Observation::fail("C.")),
+                fix(Observation::fail("C.")),
+                Observation::unknown("D", "e"),
             ],
         );
         assert_eq!(check.verdict, Verdict::Fail("C. D isn't known: e. B.".into()));
         assert_eq!(check.fix.len(), 1);
         assert_eq!(
-            Check::of(&trail::LOGGING, vec![Look::pass("A."), Look::unknown("D", "e")]).verdict.name(),
+            Check::of(&trail::LOGGING, vec![Observation::pass("A."), Observation::unknown("D", "e")]).verdict.name(),
             "unknown"
         );
     }
@@ -363,14 +366,15 @@ mod tests {
 
     #[test]
     fn finding_tells_what_failed_and_its_end_closes_it() {
-        let check = Check::of(&trail::LOGGING, vec![Look::fail("It is stopped.").mend("Start it:", "aws start")]);
+        let check =
+            Check::of(&trail::LOGGING, vec![Observation::fail("It is stopped.").mend("Start it:", "aws start")]);
         let region: Region = "eu-west-1".parse().unwrap();
         let at = datetime!(2026-11-21 06:00 UTC);
         let blind = finding(&check, "111122223333", &region, at, false);
         assert_eq!(blind.story(), "111122223333/eu-west-1/guard/trail-logging");
         assert_eq!(blind.remedy[0].command.as_deref(), Some("aws start"));
         assert!(blind.particulars.contains(&"It is stopped.".to_owned()));
-        let well = Check::of(&trail::LOGGING, vec![Look::pass("It is logging.")]);
+        let well = Check::of(&trail::LOGGING, vec![Observation::pass("It is logging.")]);
         let over = finding(&well, "111122223333", &region, at, true);
         assert_eq!((over.story(), over.activity()), (blind.story(), crate::catalogue::Activity::Close));
         assert!(over.remedy.is_empty() && over.origin.uid != blind.origin.uid);

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::policy::{glob, one_or_many, texts};
 
 /// A request that a policy is asked about.
-pub(super) struct Request<'a> {
+pub(super) struct AccessRequest<'a> {
     /// The service that calls, such as `events.amazonaws.com`, or the ARN of the role that does.
     pub(super) principal: &'a str,
     /// Such as `sns:Publish`.
@@ -29,7 +29,7 @@ pub(super) enum Answer {
     Unclear,
 }
 
-impl Request<'_> {
+impl AccessRequest<'_> {
     /// What this policy, as JSON text, says to it.
     pub(super) fn under(&self, policy: &str) -> Answer {
         let Ok(policy) = serde_json::from_str::<Value>(policy) else { return Answer::Unclear };
@@ -125,7 +125,7 @@ mod tests {
     const RULE: &str = "arn:aws:events:eu-west-1:111122223333:rule/guard";
 
     fn ask(statement: Value) -> Answer {
-        let request = Request {
+        let request = AccessRequest {
             principal: "events.amazonaws.com",
             action: "lambda:InvokeFunction",
             resource: "arn:aws:lambda:eu-west-1:111122223333:function:guard",
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn policy_that_is_no_json_is_unclear() {
-        let request = Request { principal: "x", action: "y", resource: "z", keys: &[] };
+        let request = AccessRequest { principal: "x", action: "y", resource: "z", keys: &[] };
         assert_eq!(request.under("{"), Answer::Unclear);
     }
 }

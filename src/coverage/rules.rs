@@ -6,8 +6,8 @@ use aws_types::SdkConfig;
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use super::policy::{Answer, Request};
-use super::{About, Check, Look, Parts, is_missing, plain, why};
+use super::policy::{AccessRequest, Answer};
+use super::{About, Check, Observation, Stack, is_missing, plain, why};
 use crate::escape::{inert, name};
 
 pub(super) static ENABLED: About =
@@ -54,7 +54,7 @@ pub(super) const CALLS: [&str; 11] = [
 ];
 
 /// A rule of the template.
-struct Expected {
+struct ExpectedRule {
     logical: &'static str,
     /// The parameter that it is an opt-in of.
     opt_in: Option<&'static str>,
@@ -70,8 +70,8 @@ macro_rules! samples {
     ($($name:literal),* $(,)?) => { &[$(include_str!(concat!("../../events/", $name, ".json"))),*] };
 }
 
-static EXPECTED: [Expected; 17] = [
-    Expected {
+static EXPECTED: [ExpectedRule; 17] = [
+    ExpectedRule {
         logical: "ApiCallRule",
         opt_in: None,
         state: ON,
@@ -90,25 +90,25 @@ static EXPECTED: [Expected; 17] = [
             "error-fields-null",
         ],
     },
-    Expected {
+    ExpectedRule {
         logical: "ServiceEventRule",
         opt_in: None,
         state: ON,
         samples: samples!["key-deleted", "material-expired"],
     },
-    Expected {
+    ExpectedRule {
         logical: "KmsEventRule",
         opt_in: None,
         state: ON,
         samples: samples!["key-deleted-native", "material-expired-native"],
     },
-    Expected {
+    ExpectedRule {
         logical: "DeniedAttemptRule",
         opt_in: Some("ReportDeniedAttempts"),
         state: ON,
         samples: samples!["denied-deletion", "denied-disable"],
     },
-    Expected {
+    ExpectedRule {
         logical: "LostKeyUseRule",
         opt_in: Some("ReportLostKeyUse"),
         state: ON_FOR_READS,
@@ -128,16 +128,16 @@ static EXPECTED: [Expected; 17] = [
     always("TamperedTrailRule", samples!["guard-trail-stopped"]),
 ];
 
-const fn always(logical: &'static str, samples: &'static [&'static str]) -> Expected {
-    Expected { logical, opt_in: None, state: ON, samples }
+const fn always(logical: &'static str, samples: &'static [&'static str]) -> ExpectedRule {
+    ExpectedRule { logical, opt_in: None, state: ON, samples }
 }
 
 /// Looks at the rules and the functions of the Region of `sdk`.
-pub(super) async fn look(sdk: &SdkConfig, guard: &Parts) -> Vec<Check> {
+pub(super) async fn look(sdk: &SdkConfig, guard: &Stack) -> Vec<Check> {
     checks(&aws_sdk_eventbridge::Client::new(sdk), &aws_sdk_lambda::Client::new(sdk), guard).await
 }
 
-async fn checks(events: &aws_sdk_eventbridge::Client, lambda: &aws_sdk_lambda::Client, guard: &Parts) -> Vec<Check> {
+async fn checks(events: &aws_sdk_eventbridge::Client, lambda: &aws_sdk_lambda::Client, guard: &Stack) -> Vec<Check> {
     let ((enabled, matching, targets), invokes, (function, keeps)) =
         tokio::join!(rules(events, guard), invocable(lambda, guard), functions(lambda, guard));
     vec![
@@ -151,7 +151,7 @@ async fn checks(events: &aws_sdk_eventbridge::Client, lambda: &aws_sdk_lambda::C
 }
 
 /// The rules of the stack, with what the template says of them.
-fn of_guard(guard: &Parts) -> impl Iterator<Item = (&str, &str, Option<&'static Expected>)> {
+fn of_guard(guard: &Stack) -> impl Iterator<Item = (&str, &str, Option<&'static ExpectedRule>)> {
     let expected = |logical: &str| EXPECTED.iter().find(|rule| rule.logical == logical);
     guard.all("AWS::Events::Rule").map(move |(logical, id)| (logical, id, expected(logical)))
 }
@@ -161,7 +161,10 @@ fn bus_and_name(id: &str) -> (Option<&str>, &str) {
     id.split_once('|').map_or((None, id), |(bus, name)| (Some(bus), name))
 }
 
-async fn rules(events: &aws_sdk_eventbridge::Client, guard: &Parts) -> (Vec<Look>, Vec<Look>, Vec<Look>) {
+async fn rules(
+    events: &aws_sdk_eventbridge::Client,
+    guard: &Stack,
+) -> (Vec<Observation>, Vec<Observation>, Vec<Observation>) {
     let rules: Vec<_> = of_guard(guard).collect();
     let read = join_all(rules.iter().map(|(logical, id, expected)| rule(events, guard, logical, id, *expected))).await;
     let (mut enabled, mut matching, mut targets) = (Vec::new(), Vec::new(), Vec::new());
@@ -173,22 +176,22 @@ async fn rules(events: &aws_sdk_eventbridge::Client, guard: &Parts) -> (Vec<Look
     for expected in &EXPECTED {
         let wanted = expected.opt_in.is_none_or(|parameter| guard.is_on(parameter));
         if wanted && guard.id(expected.logical).is_none() {
-            let lacks = Look::fail(format!("The stack {} has no rule {}.", guard.stack, expected.logical));
+            let lacks = Observation::fail(format!("The stack {} has no rule {}.", guard.stack, expected.logical));
             enabled.push(lacks.advise("Deploy the template of this version again (make deploy)."));
         }
     }
-    let none = || vec![Look::unknown("What the rules do", "there are none that can be read")];
+    let none = || vec![Observation::unknown("What the rules do", "there are none that can be read")];
     (enabled, if matching.is_empty() { none() } else { matching }, if targets.is_empty() { none() } else { targets })
 }
 
-type Looks = (Vec<Look>, Vec<Look>, Vec<Look>);
+type Looks = (Vec<Observation>, Vec<Observation>, Vec<Observation>);
 
 async fn rule(
     events: &aws_sdk_eventbridge::Client,
-    guard: &Parts,
+    guard: &Stack,
     logical: &str,
     id: &str,
-    expected: Option<&Expected>,
+    expected: Option<&ExpectedRule>,
 ) -> Looks {
     let (bus, rule_name) = bus_and_name(id);
     let describe = events.describe_rule().name(rule_name).set_event_bus_name(bus.map(str::to_owned)).send();
@@ -197,13 +200,13 @@ async fn rule(
     let described = match described {
         Ok(described) => described,
         Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {
-            let gone = Look::fail(format!("The rule {logical} is gone, so what it matched is no longer seen."));
+            let gone = Observation::fail(format!("The rule {logical} is gone, so what it matched is no longer seen."));
             let again = "Deploy again; a change of a parameter makes CloudFormation create it anew, else delete the stack and deploy it.";
             return (vec![gone.advise(again)], Vec::new(), Vec::new());
         }
         Err(error) => {
             let reason = why("events:DescribeRule", &error);
-            let unknown = |what: &str| vec![Look::unknown(&format!("{what} the rule {logical}"), &reason)];
+            let unknown = |what: &str| vec![Observation::unknown(&format!("{what} the rule {logical}"), &reason)];
             return (unknown("The state of"), unknown("The pattern of"), Vec::new());
         }
     };
@@ -216,28 +219,33 @@ async fn rule(
     let targets = match targets {
         Ok(answer) => target(answer.targets(), guard, logical, expected.is_some(), &address),
         Err(error) => {
-            Look::unknown(&format!("The target of the rule {logical}"), &why("events:ListTargetsByRule", &error))
+            Observation::unknown(&format!("The target of the rule {logical}"), &why("events:ListTargetsByRule", &error))
         }
     };
     (vec![state], matching, vec![targets])
 }
 
 /// Region, bus and name for a command.
-fn address(guard: &Parts, bus: Option<&str>, rule: &str) -> (String, String) {
+fn address(guard: &Stack, bus: Option<&str>, rule: &str) -> (String, String) {
     let bus = bus.map_or(String::new(), |bus| format!(" --event-bus-name {}", plain(bus, "BUS")));
     (format!("--region {}{bus}", guard.region), plain(rule, "RULE").to_owned())
 }
 
-fn state(rule: &DescribeRuleOutput, logical: &str, expected: Option<&Expected>, address: &(String, String)) -> Look {
+fn state(
+    rule: &DescribeRuleOutput,
+    logical: &str,
+    expected: Option<&ExpectedRule>,
+    address: &(String, String),
+) -> Observation {
     let state = rule.state().map_or("unknown", |state| state.as_str());
     let (place, rule_name) = address;
     match expected.map_or(ON, |expected| expected.state) {
         wanted if wanted == state || (wanted == ON && state == ON_FOR_READS) => {
-            Look::pass(format!("{logical} is {state}."))
+            Observation::pass(format!("{logical} is {state}."))
         }
-        ON => Look::fail(format!("The rule {logical} is {}, so what it matches is not seen.", inert(state, 64)))
+        ON => Observation::fail(format!("The rule {logical} is {}, so what it matches is not seen.", inert(state, 64)))
             .mend("Enable it:", format!("aws events enable-rule {place} --name {rule_name}")),
-        _ => Look::fail(format!(
+        _ => Observation::fail(format!(
             "The rule {logical} is {}: it doesn't see read-only events, which it is for.",
             inert(state, 64)
         ))
@@ -250,13 +258,13 @@ fn state(rule: &DescribeRuleOutput, logical: &str, expected: Option<&Expected>, 
 /// Asks EventBridge itself whether the rule's pattern, as it is now, matches the samples, put into this account and Region.
 async fn matches(
     events: &aws_sdk_eventbridge::Client,
-    guard: &Parts,
+    guard: &Stack,
     rule: &DescribeRuleOutput,
-    expected: &Expected,
-) -> Look {
+    expected: &ExpectedRule,
+) -> Observation {
     let logical = expected.logical;
     let Some(pattern) = rule.event_pattern() else {
-        return Look::fail(format!("The rule {logical} has no event pattern.")).advise("Deploy again.");
+        return Observation::fail(format!("The rule {logical} has no event pattern.")).advise("Deploy again.");
     };
     let asked = expected.samples.iter().map(|sample| {
         let event = here(sample, guard);
@@ -272,15 +280,15 @@ async fn matches(
             Ok(_) => missed.push(what),
             Err(error) => {
                 let reason = why("events:TestEventPattern", &error);
-                return Look::unknown(&format!("What the rule {logical} matches"), &reason);
+                return Observation::unknown(&format!("What the rule {logical} matches"), &reason);
             }
         }
     }
     if missed.is_empty() {
-        return Look::pass(format!("{logical} matches {} events.", expected.samples.len()));
+        return Observation::pass(format!("{logical} matches {} events.", expected.samples.len()));
     }
     missed.dedup();
-    Look::fail(format!("The pattern of the rule {logical} doesn't match {}.", missed.join(", ")))
+    Observation::fail(format!("The pattern of the rule {logical} doesn't match {}.", missed.join(", ")))
         .advise("Somebody changed it: put the template's pattern back (put-rule), or deploy a stack anew.")
 }
 
@@ -288,7 +296,7 @@ async fn matches(
 const SAMPLE_SUFFIX: &str = "-1A2B3C4D5E6F";
 
 /// A sample as it would be in the guard's account and Region, about the guard's own parts.
-fn here(sample: &str, guard: &Parts) -> Value {
+fn here(sample: &str, guard: &Stack) -> Value {
     let mut text = sample.to_owned();
     let mut put = |from: &str, to: Option<&str>| {
         // Only what can stand in JSON as it is.
@@ -316,14 +324,20 @@ fn what(event: &Value) -> String {
     call.and_then(Value::as_str).unwrap_or("a sample").to_owned()
 }
 
-fn target(targets: &[Target], guard: &Parts, logical: &str, to_function: bool, address: &(String, String)) -> Look {
+fn target(
+    targets: &[Target],
+    guard: &Stack,
+    logical: &str,
+    to_function: bool,
+    address: &(String, String),
+) -> Observation {
     let (place, rule_name) = address;
     let Some(function) = guard.id("AlertFunction").filter(|_| to_function) else {
         return if targets.is_empty() {
-            Look::fail(format!("The rule {logical} has no target, so what it matches goes nowhere."))
+            Observation::fail(format!("The rule {logical} has no target, so what it matches goes nowhere."))
                 .advise("Deploy again.")
         } else {
-            Look::pass(format!("{logical} has a target."))
+            Observation::pass(format!("{logical} has a target."))
         };
     };
     let arn = guard.arn("lambda", &format!("function:{function}"));
@@ -335,7 +349,7 @@ fn target(targets: &[Target], guard: &Parts, logical: &str, to_function: bool, a
     let put = format!(
         "aws events put-targets {place} --rule {rule_name} --targets '[{{\"Id\":\"alert-function\",\"Arn\":\"{arn}\"{dead_letters},\"RetryPolicy\":{{\"MaximumEventAgeInSeconds\":900,\"MaximumRetryAttempts\":185}}}}]'"
     );
-    let put_back = |look: Look| {
+    let put_back = |look: Observation| {
         if guard_names_are_plain(&arn, queue.as_deref()) {
             look.mend("Put the target back:", put.clone())
         } else {
@@ -344,19 +358,21 @@ fn target(targets: &[Target], guard: &Parts, logical: &str, to_function: bool, a
     };
     let Some(target) = targets.iter().find(|target| target.arn() == arn) else {
         let instead = targets.first().map_or("it has none".to_owned(), |other| name(other.arn(), 256));
-        return put_back(Look::fail(format!("The alert function is no target of the rule {logical}: {instead}.")));
+        return put_back(Observation::fail(format!(
+            "The alert function is no target of the rule {logical}: {instead}."
+        )));
     };
     if target.input().is_some() || target.input_path().is_some() || target.input_transformer().is_some() {
-        return put_back(Look::fail(format!(
+        return put_back(Observation::fail(format!(
             "The rule {logical} changes the events on their way to the alert function, which then can't read them."
         )));
     }
     if target.dead_letter_config().and_then(|config| config.arn()).is_none() {
-        return put_back(Look::warn(format!(
+        return put_back(Observation::warn(format!(
             "The rule {logical} keeps nothing of what it can't deliver: its target has no dead-letter queue."
         )));
     }
-    Look::pass(format!("{logical} hands on."))
+    Observation::pass(format!("{logical} hands on."))
 }
 
 fn guard_names_are_plain(arn: &str, queue: Option<&str>) -> bool {
@@ -368,14 +384,14 @@ fn last(id: &str) -> &str {
     id.rsplit(['/', ':']).next().unwrap_or(id)
 }
 
-async fn invocable(lambda: &aws_sdk_lambda::Client, guard: &Parts) -> Vec<Look> {
+async fn invocable(lambda: &aws_sdk_lambda::Client, guard: &Stack) -> Vec<Observation> {
     let Some(function) = guard.id("AlertFunction") else { return vec![no_function(guard)] };
     let policy = match lambda.get_policy().function_name(function).send().await {
         Ok(answer) => answer.policy().unwrap_or_default().to_owned(),
         // A function without any permission has no policy.
         Err(error) if is_missing(&error) => r#"{"Statement":[]}"#.to_owned(),
         Err(error) => {
-            return vec![Look::unknown("Who may invoke the alert function", &why("lambda:GetPolicy", &error))];
+            return vec![Observation::unknown("Who may invoke the alert function", &why("lambda:GetPolicy", &error))];
         }
     };
     let arn = guard.arn("lambda", &format!("function:{function}"));
@@ -385,19 +401,19 @@ async fn invocable(lambda: &aws_sdk_lambda::Client, guard: &Parts) -> Vec<Look> 
         let path = bus.map_or(String::new(), |bus| format!("{}/", last(bus)));
         let rule = guard.arn("events", &format!("rule/{path}{rule_name}"));
         let keys = [("aws:sourcearn", rule.as_str()), ("aws:sourceaccount", guard.account.as_str())];
-        let request = Request {
+        let request = AccessRequest {
             principal: "events.amazonaws.com",
             action: "lambda:InvokeFunction",
             resource: &arn,
             keys: &keys,
         };
         match request.under(&policy) {
-            Answer::Allowed => Look::pass(format!("{logical} may invoke it.")),
-            Answer::Unclear => Look::unknown(
+            Answer::Allowed => Observation::pass(format!("{logical} may invoke it.")),
+            Answer::Unclear => Observation::unknown(
                 &format!("Whether {logical} may invoke the alert function"),
                 "its policy holds a condition that can't be judged",
             ),
-            Answer::Forbidden | Answer::Silent => Look::fail(format!(
+            Answer::Forbidden | Answer::Silent => Observation::fail(format!(
                 "The alert function doesn't let EventBridge invoke it for the rule {logical}."
             ))
             .mend(
@@ -414,15 +430,15 @@ async fn invocable(lambda: &aws_sdk_lambda::Client, guard: &Parts) -> Vec<Look> 
     looks.collect()
 }
 
-fn no_function(guard: &Parts) -> Look {
-    Look::fail(format!("The stack {} has no alert function.", guard.stack))
+fn no_function(guard: &Stack) -> Observation {
+    Observation::fail(format!("The stack {} has no alert function.", guard.stack))
         .advise("Deploy the template again (make deploy).")
 }
 
-async fn functions(lambda: &aws_sdk_lambda::Client, guard: &Parts) -> (Vec<Look>, Vec<Look>) {
+async fn functions(lambda: &aws_sdk_lambda::Client, guard: &Stack) -> (Vec<Observation>, Vec<Observation>) {
     let all: Vec<_> = guard.all("AWS::Lambda::Function").collect();
     if guard.id("AlertFunction").is_none() {
-        return (vec![no_function(guard)], vec![Look::unknown("What is kept", "there is no alert function")]);
+        return (vec![no_function(guard)], vec![Observation::unknown("What is kept", "there is no alert function")]);
     }
     let looks = join_all(all.iter().map(|(logical, id)| async move {
         tokio::join!(ready(lambda, guard, logical, id), keeps(lambda, guard, logical, id))
@@ -430,7 +446,7 @@ async fn functions(lambda: &aws_sdk_lambda::Client, guard: &Parts) -> (Vec<Look>
     looks.await.into_iter().unzip()
 }
 
-async fn ready(lambda: &aws_sdk_lambda::Client, guard: &Parts, logical: &str, id: &str) -> Look {
+async fn ready(lambda: &aws_sdk_lambda::Client, guard: &Stack, logical: &str, id: &str) -> Observation {
     let (region, shown) = (&guard.region, plain(id, "FUNCTION"));
     let (configuration, concurrency) = tokio::join!(
         lambda.get_function_configuration().function_name(id).send(),
@@ -439,12 +455,12 @@ async fn ready(lambda: &aws_sdk_lambda::Client, guard: &Parts, logical: &str, id
     let configuration = match configuration {
         Ok(configuration) => configuration,
         Err(error) if is_missing(&error) => {
-            return Look::fail(format!("The function {logical} ({}) is gone.", name(id, 140)))
+            return Observation::fail(format!("The function {logical} ({}) is gone.", name(id, 140)))
                 .advise("Delete the stack and deploy it anew; CloudFormation doesn't notice that it is gone.");
         }
         Err(error) => {
             let reason = why("lambda:GetFunctionConfiguration", &error);
-            return Look::unknown(&format!("The function {logical}"), &reason);
+            return Observation::unknown(&format!("The function {logical}"), &reason);
         }
     };
     match configuration.state().map(|state| state.as_str()) {
@@ -452,12 +468,12 @@ async fn ready(lambda: &aws_sdk_lambda::Client, guard: &Parts, logical: &str, id
         Some(state) => {
             let reason = configuration.state_reason().unwrap_or("no reason told");
             let say = format!("The function {logical} is {}: {}.", inert(state, 64), inert(reason, 200));
-            return Look::fail(say).advise("Deploy again.");
+            return Observation::fail(say).advise("Deploy again.");
         }
     }
     match concurrency {
         Ok(answer) if answer.reserved_concurrent_executions() == Some(0) => {
-            return Look::fail(format!(
+            return Observation::fail(format!(
                 "The function {logical} is throttled to nothing: its reserved concurrency is 0."
             ))
             .mend(
@@ -468,7 +484,7 @@ async fn ready(lambda: &aws_sdk_lambda::Client, guard: &Parts, logical: &str, id
         Ok(_) => {}
         Err(error) => {
             let reason = why("lambda:GetFunctionConcurrency", &error);
-            return Look::unknown(&format!("Whether {logical} is throttled"), &reason);
+            return Observation::unknown(&format!("Whether {logical} is throttled"), &reason);
         }
     }
     let variables = configuration.environment().and_then(|environment| environment.variables());
@@ -479,7 +495,7 @@ async fn ready(lambda: &aws_sdk_lambda::Client, guard: &Parts, logical: &str, id
         if let (Some(set), Some(topic)) = (set, topic)
             && set != topic
         {
-            return Look::fail(format!(
+            return Observation::fail(format!(
                 "The function {logical} publishes to {} ({variable}) and not to the stack's {}.",
                 name(set, 256),
                 name(topic, 256)
@@ -487,12 +503,12 @@ async fn ready(lambda: &aws_sdk_lambda::Client, guard: &Parts, logical: &str, id
             .advise("Put the variable back (aws lambda update-function-configuration), or deploy again.");
         }
     }
-    Look::pass(format!("{logical} is ready."))
+    Observation::pass(format!("{logical} is ready."))
 }
 
 /// Scheduled or by event, the functions are invoked asynchronously: what they fail on three times is lost unless it has
 /// somewhere to go.
-async fn keeps(lambda: &aws_sdk_lambda::Client, guard: &Parts, logical: &str, id: &str) -> Look {
+async fn keeps(lambda: &aws_sdk_lambda::Client, guard: &Stack, logical: &str, id: &str) -> Observation {
     // What EventBridge and Scheduler invoke is the function without a version.
     let answer = lambda.get_function_event_invoke_config().function_name(id).qualifier("$LATEST").send().await;
     let destination = match answer {
@@ -503,22 +519,22 @@ async fn keeps(lambda: &aws_sdk_lambda::Client, guard: &Parts, logical: &str, id
         Err(error) if is_missing(&error) => None,
         Err(error) => {
             let reason = why("lambda:GetFunctionEventInvokeConfig", &error);
-            return Look::unknown(&format!("Where {logical} leaves what it fails on"), &reason);
+            return Observation::unknown(&format!("Where {logical} leaves what it fails on"), &reason);
         }
     };
     let queues: Vec<_> = guard.all("AWS::SQS::Queue").map(|(_, url)| guard.arn("sqs", last(url))).collect();
     match destination {
         Some(destination) if queues.contains(&destination) => {
-            Look::pass(format!("{logical} leaves it in {}.", name(last(&destination), 140)))
+            Observation::pass(format!("{logical} leaves it in {}.", name(last(&destination), 140)))
         }
-        Some(other) => Look::warn(format!(
+        Some(other) => Observation::warn(format!(
             "What {logical} fails on goes to {}, which isn't a queue of the guard's stack, so no alarm tells.",
             name(&other, 256)
         )),
         None => {
             let own = if logical == "AlertFunction" { guard.id("AlertFailureQueue") } else { None };
             let queue = own.map(|url| guard.arn("sqs", last(url)));
-            let lost = Look::fail(format!("What {logical} fails on is lost: it has no on-failure destination."));
+            let lost = Observation::fail(format!("What {logical} fails on is lost: it has no on-failure destination."));
             match queue.as_deref().filter(|queue| plain(queue, "") == *queue) {
                 Some(queue) => lost.mend(
                     "Keep it in the failure queue:",

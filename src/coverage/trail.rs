@@ -8,10 +8,10 @@ use aws_types::SdkConfig;
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 
-use super::{About, Check, Look, Parts, plain, rules, why};
+use super::{About, Check, Observation, Stack, plain, rules, why};
 use crate::escape::name;
 use crate::event::KMS_EVENT_SOURCE;
-use crate::selectors::{Management, Selectors};
+use crate::trail_selectors::{Management, Selectors};
 
 pub(super) static LOGGING: About =
     About { id: "trail-logging", what: "A trail that covers this Region is logging.", kind: "AWS::CloudTrail::Trail" };
@@ -52,16 +52,16 @@ struct Chosen {
 }
 
 /// Looks at the trails of the Region of `sdk`.
-pub(super) async fn look(sdk: &SdkConfig, guard: &Parts) -> (Vec<Trail>, Vec<Check>) {
+pub(super) async fn look(sdk: &SdkConfig, guard: &Stack) -> (Vec<Trail>, Vec<Check>) {
     checks(&Client::new(sdk), guard).await
 }
 
-async fn checks(client: &Client, guard: &Parts) -> (Vec<Trail>, Vec<Check>) {
+async fn checks(client: &Client, guard: &Stack) -> (Vec<Trail>, Vec<Check>) {
     let trails = match client.describe_trails().include_shadow_trails(true).send().await {
         Ok(answer) => join_all(covering(answer.trail_list(), guard).map(|trail| read(client, trail))).await,
         Err(error) => {
             let reason = why("cloudtrail:DescribeTrails", &error);
-            let unknown = |about, what| Check::of(about, vec![Look::unknown(what, &reason)]);
+            let unknown = |about, what| Check::of(about, vec![Observation::unknown(what, &reason)]);
             let checks = vec![
                 unknown(&LOGGING, "Whether a trail logs"),
                 unknown(&RECORDS, "What the trails record"),
@@ -75,7 +75,7 @@ async fn checks(client: &Client, guard: &Parts) -> (Vec<Trail>, Vec<Check>) {
 }
 
 /// A trail of another Region covers this one only as a multi-Region trail.
-fn covering<'a>(trails: &'a [Described], guard: &'a Parts) -> impl Iterator<Item = &'a Described> {
+fn covering<'a>(trails: &'a [Described], guard: &'a Stack) -> impl Iterator<Item = &'a Described> {
     let here = |trail: &&Described| {
         trail.home_region() == Some(guard.region.as_str()) || trail.is_multi_region_trail() == Some(true)
     };
@@ -124,11 +124,11 @@ impl Trail {
     }
 
     /// The account that may change it, unless it is the guard's own.
-    fn owner<'a>(&'a self, guard: &Parts) -> Option<&'a str> {
+    fn owner<'a>(&'a self, guard: &Stack) -> Option<&'a str> {
         self.arn.split(':').nth(4).filter(|account| *account != guard.account)
     }
 
-    fn how(&self, what: &str, guard: &Parts) -> String {
+    fn how(&self, what: &str, guard: &Stack) -> String {
         match self.owner(guard) {
             Some(account) => format!("{what}, in account {}, which owns the trail:", plain(account, "OWNER")),
             None => format!("{what}:"),
@@ -160,10 +160,10 @@ impl Trail {
     }
 }
 
-fn logging(trails: &[Trail], guard: &Parts) -> Check {
+fn logging(trails: &[Trail], guard: &Stack) -> Check {
     let region = &guard.region;
     if trails.is_empty() {
-        let look = Look::fail(format!(
+        let look = Observation::fail(format!(
             "No trail covers {region}, so no call to KMS reaches the guard; only what KMS announces itself does."
         ));
         let create = "aws cloudtrail create-trail --region {region} --name management --is-multi-region-trail --s3-bucket-name BUCKET";
@@ -176,14 +176,14 @@ fn logging(trails: &[Trail], guard: &Parts) -> Check {
         return Check::of(&LOGGING, vec![look]);
     }
     if let Some(trail) = trails.iter().find(|trail| trail.logging == Ok(true)) {
-        return Check::of(&LOGGING, vec![Look::pass(format!("The trail {} is logging.", trail.name()))]);
+        return Check::of(&LOGGING, vec![Observation::pass(format!("The trail {} is logging.", trail.name()))]);
     }
     let looks = trails.iter().map(|trail| match &trail.logging {
-        Err(reason) => Look::unknown(&format!("Whether the trail {} is logging", trail.name()), reason).mend(
+        Err(reason) => Observation::unknown(&format!("Whether the trail {} is logging", trail.name()), reason).mend(
             &trail.how("Ask with more rights", guard),
             format!("aws cloudtrail get-trail-status {}", trail.address("--name")),
         ),
-        Ok(_) => Look::fail(format!("The trail {} is stopped, and no other covers {region}.", trail.name()))
+        Ok(_) => Observation::fail(format!("The trail {} is stopped, and no other covers {region}.", trail.name()))
             .mend(&trail.how("Start it", guard), format!("aws cloudtrail start-logging {}", trail.address("--name"))),
     });
     let mut looks: Vec<_> = looks.collect();
@@ -194,9 +194,9 @@ fn logging(trails: &[Trail], guard: &Parts) -> Check {
     Check::of(&LOGGING, looks)
 }
 
-fn records(trails: &[Trail], guard: &Parts) -> Check {
+fn records(trails: &[Trail], guard: &Stack) -> Check {
     if trails.is_empty() {
-        return Check::of(&RECORDS, vec![Look::unknown("What is recorded", "there is no trail")]);
+        return Check::of(&RECORDS, vec![Observation::unknown("What is recorded", "there is no trail")]);
     }
     // A stopped trail is the other check's; here it counts only if there is nothing better to judge.
     let any_logs = trails.iter().any(Trail::may_log);
@@ -214,23 +214,23 @@ fn calls() -> impl Iterator<Item = Management<'static>> {
     rules::CALLS.iter().map(move |name| call(*name))
 }
 
-fn record(trail: &Trail, guard: &Parts) -> Look {
+fn record(trail: &Trail, guard: &Stack) -> Observation {
     let shown = trail.name();
     let chosen = match &trail.selectors {
         Ok(chosen) => chosen,
         Err(reason) => {
-            return Look::unknown(&format!("What the trail {shown} records"), reason).mend(
+            return Observation::unknown(&format!("What the trail {shown} records"), reason).mend(
                 &trail.how("Ask with more rights", guard),
                 format!("aws cloudtrail get-event-selectors {}", trail.address("--trail-name")),
             );
         }
     };
     let missed = |selectors: &Selectors| -> Vec<_> { calls().filter(|call| !selectors.log(*call)).collect() };
-    let mended = |look: Look, reads: bool| mend(look, trail, chosen, guard, reads);
+    let mended = |look: Observation, reads: bool| mend(look, trail, chosen, guard, reads);
     let missing = missed(&chosen.judged);
     if !missing.is_empty() && missed(&chosen.but_for_callers).is_empty() {
         let some = format!("The trail {shown} leaves out some callers, so what they do to keys stays unseen.");
-        return mended(Look::warn(some), false);
+        return mended(Observation::warn(some), false);
     }
     if let Some(first) = missing.first() {
         let what = if missing.len() < rules::CALLS.len() {
@@ -238,21 +238,21 @@ fn record(trail: &Trail, guard: &Parts) -> Look {
         } else {
             format!("The trail {shown} doesn't record the calls to KMS that put keys at risk: {}.", chosen.reason())
         };
-        return mended(Look::fail(what), false);
+        return mended(Observation::fail(what), false);
     }
     if guard.is_on("ReportLostKeyUse") && !chosen.judged.log(Management::KEY_USE) {
         let what = "doesn't record read-only calls to KMS, which ReportLostKeyUse needs";
-        return mended(Look::fail(format!("The trail {shown} {what}.")), true);
+        return mended(Observation::fail(format!("The trail {shown} {what}.")), true);
     }
     if !chosen.judged.log(Management::TAMPERING) {
         let what = "records KMS and not EventBridge, so nobody is told when a rule of the guard is switched off";
-        return mended(Look::warn(format!("The trail {shown} {what}.")), false);
+        return mended(Observation::warn(format!("The trail {shown} {what}.")), false);
     }
-    Look::pass(format!("The trail {shown} records them."))
+    Observation::pass(format!("The trail {shown} records them."))
 }
 
 /// The command that lets the trail's selectors through what is missing and leaves the rest as it is.
-fn mend(look: Look, trail: &Trail, chosen: &Chosen, guard: &Parts, reads: bool) -> Look {
+fn mend(look: Observation, trail: &Trail, chosen: &Chosen, guard: &Stack, reads: bool) -> Observation {
     let (option, selectors) = chosen.mended(reads);
     let json = selectors.to_string();
     let acts = |c: char| c == '\'' || !(' '..='~').contains(&c);
@@ -272,12 +272,12 @@ fn delivers(trails: &[Trail]) -> Check {
     // What a stopped trail said last is as good as what one says that logs.
     let known: Vec<_> = trails.iter().filter(|trail| trail.logging.is_ok()).collect();
     if known.is_empty() {
-        let unknown = Look::unknown("Whether a trail delivers", "there is none whose status can be read");
+        let unknown = Observation::unknown("Whether a trail delivers", "there is none whose status can be read");
         return Check::of(&DELIVERS, vec![unknown]);
     }
     let looks = known.iter().flat_map(|trail| {
         trail.errors.iter().map(|(to, error)| {
-            Look::warn(format!("The trail {} fails to deliver to {to}: {error}.", trail.name())).mend(
+            Observation::warn(format!("The trail {} fails to deliver to {to}: {error}.", trail.name())).mend(
                 "See since when, and mend the policy or the role that it writes with:",
                 format!("aws cloudtrail get-trail-status {}", trail.address("--name")),
             )
@@ -285,7 +285,7 @@ fn delivers(trails: &[Trail]) -> Check {
     });
     let mut looks: Vec<_> = looks.collect();
     if looks.is_empty() {
-        looks.push(Look::pass("No trail reports a failed delivery."));
+        looks.push(Observation::pass("No trail reports a failed delivery."));
     }
     Check::of(&DELIVERS, looks)
 }
@@ -482,7 +482,7 @@ mod tests {
         })
     }
 
-    async fn verdicts(rules: &[Rule], guard: &Parts) -> Vec<(&'static str, String)> {
+    async fn verdicts(rules: &[Rule], guard: &Stack) -> Vec<(&'static str, String)> {
         let client = mock_client!(aws_sdk_cloudtrail, RuleMode::MatchAny, &rules.iter().collect::<Vec<_>>());
         let (_, found) = checks(&client, guard).await;
         found.iter().map(|check| (check.verdict.name(), check.verdict.text().to_owned())).collect()
@@ -493,7 +493,7 @@ mod tests {
         let status = mock!(Client::get_trail_status).then_error(|| GetTrailStatusError::generic(denied()));
         let selectors = mock!(Client::get_event_selectors).then_error(|| GetEventSelectorsError::generic(denied()));
         let seen = trail(OWNER).is_organization_trail(true).build();
-        let guard = Parts::example(&[]);
+        let guard = Stack::example(&[]);
         let client = mock_client!(aws_sdk_cloudtrail, RuleMode::MatchAny, &[&trails(vec![seen]), &status, &selectors]);
         let (_, found) = checks(&client, &guard).await;
         for (check, action) in found.iter().zip(["cloudtrail:GetTrailStatus", "cloudtrail:GetEventSelectors"]) {
@@ -510,7 +510,7 @@ mod tests {
     #[tokio::test]
     async fn without_permission_nothing_passes() {
         let none = mock!(Client::describe_trails).then_error(|| DescribeTrailsError::generic(denied()));
-        for (verdict, text) in verdicts(&[none], &Parts::example(&[])).await {
+        for (verdict, text) in verdicts(&[none], &Stack::example(&[])).await {
             assert_eq!(verdict, "unknown");
             assert!(text.ends_with("no permission cloudtrail:DescribeTrails."), "{text}");
         }
@@ -519,7 +519,7 @@ mod tests {
     #[tokio::test]
     async fn trail_of_another_region_does_not_cover_this_one() {
         let elsewhere = trail("111122223333").is_multi_region_trail(false).build();
-        let found = verdicts(&[trails(vec![elsewhere])], &Parts::example(&[])).await;
+        let found = verdicts(&[trails(vec![elsewhere])], &Stack::example(&[])).await;
         assert_eq!(found[0].0, "fail");
         assert!(found[0].1.starts_with("No trail covers eu-west-1"));
     }
@@ -528,8 +528,8 @@ mod tests {
     async fn opt_in_for_lost_keys_needs_read_events_and_nothing_else_does() {
         let writes = EventSelector::builder().read_write_type(ReadWriteType::WriteOnly).build();
         let rules = [trails(vec![trail("111122223333").build()]), status(true, None), selectors(Some(writes), None)];
-        assert_eq!(verdicts(&rules, &Parts::example(&[])).await[1].0, "pass");
-        let opted_in = Parts::example(&[("ReportLostKeyUse", "true")]);
+        assert_eq!(verdicts(&rules, &Stack::example(&[])).await[1].0, "pass");
+        let opted_in = Stack::example(&[("ReportLostKeyUse", "true")]);
         let found = verdicts(&rules, &opted_in).await;
         assert_eq!(found[1].0, "fail");
         assert!(found[1].1.contains("read-only calls to KMS, which ReportLostKeyUse needs"), "{}", found[1].1);
@@ -547,7 +547,7 @@ mod tests {
         ] {
             let chosen = selectors(None, Some(vec![management(), caller.build().unwrap()]));
             let rules = [trails(vec![trail("111122223333").build()]), status(true, None), chosen];
-            assert_eq!(verdicts(&rules, &Parts::example(&[])).await[1].0, verdict);
+            assert_eq!(verdicts(&rules, &Stack::example(&[])).await[1].0, verdict);
         }
     }
 
@@ -559,7 +559,7 @@ mod tests {
             status(true, Some("AccessDenied")),
             selectors(Some(all), None),
         ];
-        let found = verdicts(&rules, &Parts::example(&[])).await;
+        let found = verdicts(&rules, &Stack::example(&[])).await;
         assert_eq!(found[2], ("warn", "The trail organization fails to deliver to its bucket: AccessDenied.".into()));
     }
 
@@ -575,7 +575,7 @@ mod tests {
                 {"ReadWriteType": "ReadOnly", "DataResources": [{"Type": "AWS::S3::Object", "Values": ["a'; rm -rf ~; '"]}]}
             ]})))),
         };
-        let look = record(&trail, &Parts::example(&[]));
+        let look = record(&trail, &Stack::example(&[]));
         assert_eq!(look.verdict.name(), "fail");
         assert!(look.fix.iter().all(|step| step.command.is_none()), "{:?}", look.fix);
     }

@@ -19,7 +19,7 @@ pub(super) struct Root<'a> {
 }
 
 /// What is known about a condition key.
-enum Fact {
+enum ContextKey {
     Is(String),
     /// The request doesn't carry the key.
     Absent,
@@ -27,15 +27,15 @@ enum Fact {
 }
 
 impl Root<'_> {
-    fn fact(&self, key: &str) -> Fact {
+    fn fact(&self, key: &str) -> ContextKey {
         match key {
-            "aws:principalarn" => self
-                .partition
-                .map_or(Fact::Unknown, |partition| Fact::Is(format!("arn:{partition}:iam::{}:root", self.account))),
-            "aws:principalaccount" | "aws:resourceaccount" | "kms:calleraccount" => Fact::Is(self.account.into()),
-            "aws:principaltype" => Fact::Is("Account".into()),
-            "aws:principalisawsservice" | "aws:viaawsservice" => Fact::Is("false".into()),
-            "aws:securetransport" => Fact::Is("true".into()),
+            "aws:principalarn" => self.partition.map_or(ContextKey::Unknown, |partition| {
+                ContextKey::Is(format!("arn:{partition}:iam::{}:root", self.account))
+            }),
+            "aws:principalaccount" | "aws:resourceaccount" | "kms:calleraccount" => ContextKey::Is(self.account.into()),
+            "aws:principaltype" => ContextKey::Is("Account".into()),
+            "aws:principalisawsservice" | "aws:viaawsservice" => ContextKey::Is("false".into()),
+            "aws:securetransport" => ContextKey::Is("true".into()),
             // They come with a service's request, with tagging, with data or with the loss of a key, and not with a
             // call that a person makes to bring a key back.
             "aws:sourceaccount"
@@ -45,11 +45,11 @@ impl Root<'_> {
             | "kms:grantisforawsresource"
             | "kms:schedulekeydeletionpendingwindowindays"
             | "kms:trailingdayswithoutkeyusage"
-            | "kms:viaservice" => Fact::Absent,
+            | "kms:viaservice" => ContextKey::Absent,
             other if other.starts_with("aws:requesttag/") || other.starts_with("kms:encryptioncontext:") => {
-                Fact::Absent
+                ContextKey::Absent
             }
-            _ => Fact::Unknown,
+            _ => ContextKey::Unknown,
         }
     }
 
@@ -62,7 +62,7 @@ impl Root<'_> {
         let mut expanded = String::new();
         while let Some((before, variable)) = rest.split_once("${") {
             let (name, after) = variable.split_once('}')?;
-            let Fact::Is(value) = self.fact(&name.to_ascii_lowercase()) else { return None };
+            let ContextKey::Is(value) = self.fact(&name.to_ascii_lowercase()) else { return None };
             expanded.extend([before, &value]);
             rest = after;
         }
@@ -81,18 +81,18 @@ impl Root<'_> {
         let fact = self.fact(&clause.key);
         if clause.operator == "null" {
             let absent = match fact {
-                Fact::Is(_) => "false",
-                Fact::Absent => "true",
-                Fact::Unknown => return None,
+                ContextKey::Is(_) => "false",
+                ContextKey::Absent => "true",
+                ContextKey::Unknown => return None,
             };
             return any(clause.values.iter().map(|value| Some(value.as_deref()?.eq_ignore_ascii_case(absent))));
         }
         let value = match (fact, clause.set) {
-            (Fact::Is(value), _) => value,
-            (Fact::Unknown, _) => return None,
-            (Fact::Absent, Some(Set::Any)) => return (!clause.if_exists).then_some(false),
-            (Fact::Absent, Some(Set::All)) => return Some(true),
-            (Fact::Absent, None) => return Some(clause.if_exists || clause.is_negated()),
+            (ContextKey::Is(value), _) => value,
+            (ContextKey::Unknown, _) => return None,
+            (ContextKey::Absent, Some(Set::Any)) => return (!clause.if_exists).then_some(false),
+            (ContextKey::Absent, Some(Set::All)) => return Some(true),
+            (ContextKey::Absent, None) => return Some(clause.if_exists || clause.is_negated()),
         };
         let compare: fn(&str, &str) -> Option<bool> = match clause.operator.as_str() {
             "stringequals" | "stringnotequals" => |pattern, value| Some(pattern == value),

@@ -5,12 +5,12 @@ use time::OffsetDateTime;
 
 use super::text::{LONGEST_SUBJECT, Layout, clock, time_left, why_unknown};
 use super::{LARGEST_MESSAGE, Value, key_name};
+use crate::at_risk::{AtRisk, Sweep};
 use crate::catalogue::{Kind, Severity};
 use crate::coverage::{Check, Verdict};
 use crate::escape::name;
 use crate::finding::Deadline;
 use crate::key::{KeyArn, LastUsage, Region};
-use crate::sweep::{AtRisk, Sweep};
 
 /// What the digest's own `event_name` attribute says, for filter policies.
 pub const EVENT_NAME: &str = "daily-digest";

@@ -2,10 +2,10 @@
 
 #[cfg(feature = "watch")]
 pub mod digest;
-mod json;
 pub mod ocsf;
 pub mod remedy;
 pub mod text;
+mod writer;
 
 use std::fmt;
 

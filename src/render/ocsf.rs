@@ -6,10 +6,10 @@
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::json::{Object, line};
 use super::remedy::Remedy;
+use super::writer::{Object, line};
 use super::{LARGEST_MESSAGE, display_name, text};
-use crate::actor::{Actor, Mfa, Place, Who};
+use crate::actor::{Actor, Mfa, SourceAddress, Who};
 use crate::catalogue::{Activity, Kind, Technique};
 use crate::escape::inert;
 use crate::event::GUARD_EVENT_SOURCE;
@@ -362,9 +362,9 @@ fn dependants(o: &mut Object, grants: &Grants) {
 fn evidence(o: &mut Object, finding: &Finding) {
     let actor = &finding.actor;
     let (ip, service) = match &actor.place {
-        Place::Ip(ip) => (Some(ip), None),
-        Place::Service(name) | Place::Other(name) => (None, Some(cut(name, 256))),
-        Place::Unknown => (None, None),
+        SourceAddress::Ip(ip) => (Some(ip), None),
+        SourceAddress::Service(name) | SourceAddress::Other(name) => (None, Some(cut(name, 256))),
+        SourceAddress::Unknown => (None, None),
     };
     o.object("actor", |o| {
         o.object("user", |o| user(o, actor));

@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::display_name;
 use super::remedy::{Remedy, history};
-use crate::actor::{Actor, Mfa, Place, Tool, WebSubject, Who};
+use crate::actor::{Actor, Mfa, SourceAddress, Tool, WebSubject, Who};
 use crate::assess::before;
 use crate::catalogue::{Kind, Severity};
 use crate::enrich::MOST_GRANTS;
@@ -432,9 +432,9 @@ fn who(out: &mut Layout, finding: &Finding) {
         actor.user_agent.as_deref().map_or(String::new(), |agent| format!(" (user agent {})", name(agent, 160)));
     out.field("With", &format!("{}{agent}", actor.tool.name()));
     let place = match &actor.place {
-        Place::Ip(ip) => ip.to_string(),
-        Place::Service(service) | Place::Other(service) => name(service, 256),
-        Place::Unknown => "unknown".into(),
+        SourceAddress::Ip(ip) => ip.to_string(),
+        SourceAddress::Service(service) | SourceAddress::Other(service) => name(service, 256),
+        SourceAddress::Unknown => "unknown".into(),
     };
     let endpoint =
         actor.vpc_endpoint.as_deref().map_or(String::new(), |id| format!(", by the VPC endpoint {}", name(id, 64)));

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use aws_config::SdkConfig;
-use clap::ValueEnum;
 use futures_util::StreamExt;
-use kms_key_guard::coverage::{self, Check, Parts, Verdict};
+use kms_key_guard::coverage::prove::{self, Proof};
+use kms_key_guard::coverage::{self, Check, Stack, Verdict};
 use kms_key_guard::finding::Step;
 use kms_key_guard::key::Region;
-use kms_key_guard::prove::{self, Proof};
 use serde_json::{Value, json};
 
-use crate::access::{Access, SIDE_BY_SIDE, progress};
+use crate::ReportFormat;
+use crate::credentials::{Access, SIDE_BY_SIDE, progress};
 
 /// Shown below the options.
 pub const EXAMPLES: &str = "\
@@ -33,27 +33,21 @@ Exit status: 0 every check passed or warns, 1 one failed, 2 none failed and one 
 
 /// The options of `doctor`.
 #[derive(clap::Args)]
-pub struct Options {
+pub struct DoctorOptions {
     /// The guard's CloudFormation stack
     #[arg(long, value_name = "NAME", default_value = "kms-key-guard", value_parser = stack)]
     stack_name: String,
     #[command(flatten)]
     access: Access,
     /// What to print
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    format: ReportFormat,
     /// Send a test through the guard, and wait until it comes out
     #[arg(long)]
     prove: bool,
     /// How many seconds to wait for the test
     #[arg(long, value_name = "SECONDS", default_value_t = 120, requires = "prove", value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html>
@@ -66,7 +60,7 @@ fn stack(name: &str) -> Result<String, String> {
 /// What was found in one Region.
 struct Report {
     region: Region,
-    guard: Option<Parts>,
+    guard: Option<Stack>,
     checks: Vec<Check>,
     proof: Option<Proof>,
 }
@@ -89,7 +83,7 @@ impl Report {
 }
 
 /// Looks at the guard, and says what it saw.
-pub fn run(options: &Options) -> io::Result<ExitCode> {
+pub fn run(options: &DoctorOptions) -> io::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (sdk, regions) = options.access.open("keyguard-doctor").await?;
@@ -101,8 +95,8 @@ pub fn run(options: &Options) -> io::Result<ExitCode> {
         }
         let mut out = anstream::stdout().lock();
         match options.format {
-            Format::Json => writeln!(out, "{:#}", document(&reports))?,
-            Format::Text => text(&mut out, &reports, options.access.everywhere() || reports.len() > 3)?,
+            ReportFormat::Json => writeln!(out, "{:#}", document(&reports))?,
+            ReportFormat::Text => text(&mut out, &reports, options.access.everywhere() || reports.len() > 3)?,
         }
         out.flush()?;
         Ok(status(&reports))
@@ -111,7 +105,7 @@ pub fn run(options: &Options) -> io::Result<ExitCode> {
 
 fn status(reports: &[Report]) -> ExitCode {
     let interrupted = |report: &Report| {
-        report.proof.as_ref().is_some_and(|proof| matches!(proof.legs, Err(prove::Error::Interrupted)))
+        report.proof.as_ref().is_some_and(|proof| matches!(proof.legs, Err(prove::ProveError::Interrupted)))
     };
     let any = |verdict: &str| reports.iter().any(|report| report.count(verdict) > 0);
     if reports.iter().any(interrupted) {
@@ -125,7 +119,7 @@ fn status(reports: &[Report]) -> ExitCode {
     }
 }
 
-async fn look(options: &Options, sdk: &SdkConfig, regions: &[Region]) -> Vec<Report> {
+async fn look(options: &DoctorOptions, sdk: &SdkConfig, regions: &[Region]) -> Vec<Report> {
     let progress = progress(regions.len());
     let reports = futures_util::stream::iter(regions).map(|region| {
         let progress = &progress;
@@ -140,7 +134,7 @@ async fn look(options: &Options, sdk: &SdkConfig, regions: &[Region]) -> Vec<Rep
     reports
 }
 
-async fn prove(options: &Options, sdk: &SdkConfig, report: &mut Report) -> io::Result<()> {
+async fn prove(options: &DoctorOptions, sdk: &SdkConfig, report: &mut Report) -> io::Result<()> {
     let Some(guard) = &report.guard else { return Ok(()) };
     let interrupted = interrupted()?;
     eprintln!(

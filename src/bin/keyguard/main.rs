@@ -5,7 +5,7 @@
 
 #![recursion_limit = "256"]
 
-mod access;
+mod credentials;
 mod doctor;
 mod redrive;
 mod replay;
@@ -14,7 +14,7 @@ mod sweep;
 use std::io;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// Tells when a KMS key is on its way to being lost.
 #[derive(Parser)]
@@ -28,16 +28,23 @@ struct Cli {
 enum Command {
     /// Run CloudTrail from files through the detections: what would the guard have said?
     #[command(after_help = replay::EXAMPLES)]
-    Replay(replay::Options),
+    Replay(replay::ReplayOptions),
     /// Send the events in a failure queue through the alert function again; shows them only, unless --yes
     #[command(after_help = redrive::EXAMPLES)]
-    Redrive(redrive::Options),
+    Redrive(redrive::RedriveOptions),
     /// Look whether the guard can see and is heard, and say what mends it
     #[command(after_help = doctor::EXAMPLES)]
-    Doctor(doctor::Options),
+    Doctor(doctor::DoctorOptions),
     /// List the KMS keys that can't be used or are about to be lost, the least time left first
     #[command(after_help = sweep::EXAMPLES)]
-    Sweep(sweep::Options),
+    Sweep(sweep::SweepOptions),
+}
+
+/// How `doctor` and `sweep` report.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ReportFormat {
+    Text,
+    Json,
 }
 
 fn main() -> ExitCode {

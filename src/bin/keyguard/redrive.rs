@@ -19,7 +19,7 @@ Exit status: 0 done, 2 when a message had to be left or the queue can't be read.
 
 /// The options of `redrive`.
 #[derive(clap::Args)]
-pub struct Options {
+pub struct RedriveOptions {
     /// The queue: AlertFailureQueueUrl or RuleDeadLetterQueueUrl of the stack's outputs
     #[arg(long, value_name = "URL", value_parser = Queue::parse)]
     queue_url: Queue,
@@ -38,7 +38,7 @@ pub struct Options {
 }
 
 /// Goes through the queue once.
-pub fn run(options: &Options) -> io::Result<ExitCode> {
+pub fn run(options: &RedriveOptions) -> io::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let config = aws::operator_config(options.profile.as_deref(), options.region.as_deref()).await;

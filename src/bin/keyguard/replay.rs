@@ -18,7 +18,7 @@ use kms_key_guard::enrich::enrich;
 use kms_key_guard::event::Event;
 use kms_key_guard::finding::Finding;
 use kms_key_guard::render::{Alert, text};
-use kms_key_guard::replay::{self, Found};
+use kms_key_guard::replay::{self, Replayed};
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 
@@ -35,13 +35,13 @@ Exit status: 0 done, 1 when --fail-on found something, 2 when something couldn't
 
 /// The options of `replay`.
 #[derive(clap::Args)]
-pub struct Options {
+pub struct ReplayOptions {
     /// Files, folders, or - for standard input: .json, .jsonl, also gzipped
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// What to print: a line for each finding, the whole alert, or one OCSF document a line
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ReplayFormat::Table)]
+    format: ReplayFormat,
     /// End with status 1 if a finding is at least this severe
     #[arg(long, value_name = "SEVERITY", value_parser = severity)]
     fail_on: Option<Severity>,
@@ -66,7 +66,7 @@ pub struct Options {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum ReplayFormat {
     Table,
     Text,
     Ocsf,
@@ -82,13 +82,13 @@ fn role(arn: &str) -> Result<String, String> {
 }
 
 /// Runs the files through the detections.
-pub fn run(options: &Options) -> io::Result<ExitCode> {
-    Session::new(options)?.run()
+pub fn run(options: &ReplayOptions) -> io::Result<ExitCode> {
+    ReplayRun::new(options)?.run()
 }
 
 /// One run of `replay`.
-struct Session<'a> {
-    options: &'a Options,
+struct ReplayRun<'a> {
+    options: &'a ReplayOptions,
     rules: Rules,
     kms: Option<(Runtime, SdkConfig)>,
     worst: Option<Severity>,
@@ -96,8 +96,8 @@ struct Session<'a> {
     findings: u64,
 }
 
-impl<'a> Session<'a> {
-    fn new(options: &'a Options) -> io::Result<Self> {
+impl<'a> ReplayRun<'a> {
+    fn new(options: &'a ReplayOptions) -> io::Result<Self> {
         let rules = Rules {
             opt_ins: OptIns {
                 denied_attempts: options.report_denied_attempts,
@@ -128,12 +128,12 @@ impl<'a> Session<'a> {
             |event| judge(&event, opt_ins),
             |found| {
                 match found {
-                    Found::Event((finding, now)) => self.finding(finding, now, &mut out)?,
-                    Found::Problem(problem) => {
+                    Replayed::Event((finding, now)) => self.finding(finding, now, &mut out)?,
+                    Replayed::Problem(problem) => {
                         broken = true;
                         progress.suspend(|| eprintln!("keyguard: {problem}"));
                     }
-                    Found::End { silent } => {
+                    Replayed::End { silent } => {
                         self.events += silent;
                         progress.inc(1);
                     }
@@ -164,12 +164,12 @@ impl<'a> Session<'a> {
         self.findings += 1;
         self.worst = self.worst.max(Some(severity));
         match self.options.format {
-            Format::Table => row(out, &finding, now, self.findings == 1),
-            Format::Text => {
+            ReplayFormat::Table => row(out, &finding, now, self.findings == 1),
+            ReplayFormat::Text => {
                 let rule = if self.findings == 1 { "" } else { "\n========================================\n\n" };
                 write!(out, "{rule}{}", Alert::of(&finding, now).text)
             }
-            Format::Ocsf => writeln!(out, "{}", Alert::of(&finding, now).ocsf),
+            ReplayFormat::Ocsf => writeln!(out, "{}", Alert::of(&finding, now).ocsf),
         }
     }
 

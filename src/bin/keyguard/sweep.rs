@@ -4,20 +4,21 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use futures_util::StreamExt;
+use kms_key_guard::at_risk::{AtRisk, Sweep};
 use kms_key_guard::aws;
 use kms_key_guard::finding::Deadline;
 use kms_key_guard::key::{KeyArn, LastUsage, Region, Why};
 use kms_key_guard::render::digest::table;
 use kms_key_guard::render::text::why_unknown;
-use kms_key_guard::sweep::{AtRisk, Sweep, sweep};
+use kms_key_guard::watch::sweep::sweep;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
-use crate::access::{Access, SIDE_BY_SIDE, progress};
+use crate::ReportFormat;
+use crate::credentials::{Access, SIDE_BY_SIDE, progress};
 
 /// Shown below the options.
 pub const EXAMPLES: &str = "\
@@ -36,24 +37,18 @@ const LONGEST: Duration = Duration::from_secs(30 * 60);
 
 /// The options of `sweep`.
 #[derive(clap::Args)]
-pub struct Options {
+pub struct SweepOptions {
     #[command(flatten)]
     access: Access,
     /// What to print
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    format: ReportFormat,
 }
 
 type Swept = (Region, Result<Sweep, Why>);
 
 /// Looks at every key, and lists those in danger.
-pub fn run(options: &Options) -> io::Result<ExitCode> {
+pub fn run(options: &SweepOptions) -> io::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (sdk, regions) = options.access.open("keyguard-sweep").await?;
@@ -73,8 +68,8 @@ pub fn run(options: &Options) -> io::Result<ExitCode> {
         keys.sort_by_key(|key| key.urgency());
         let mut out = anstream::stdout().lock();
         match options.format {
-            Format::Json => writeln!(out, "{:#}", document(&swept, &keys, now))?,
-            Format::Text => text(&mut out, &swept, &keys, now)?,
+            ReportFormat::Json => writeln!(out, "{:#}", document(&swept, &keys, now))?,
+            ReportFormat::Text => text(&mut out, &swept, &keys, now)?,
         }
         out.flush()?;
         Ok(complain(&swept))

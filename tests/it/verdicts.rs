@@ -1,7 +1,5 @@
 //! Every sample event gets the verdict that `events/verdicts.tsv` states, and its repeat the same identity.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
-
 use kms_key_guard::catalogue::CATALOGUE;
 use kms_key_guard::detect::{OptIns, detect};
 use kms_key_guard::event::Event;

@@ -13,12 +13,11 @@ use aws_types::SdkConfig;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::error::Error;
-use crate::http;
 
-/// How long a connection may take.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
-/// How long the connections that are opened before the first event may hold up the start, all together.
-pub const OPEN_AHEAD_TIMEOUT: Duration = Duration::from_millis(250);
+pub mod http;
+
+use http::CONNECT_TIMEOUT;
+
 /// How long one attempt at a publish may take.
 pub const PUBLISH_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_000);
 /// How many attempts a publish has.

@@ -37,7 +37,7 @@ const MOST_SESSIONS: usize = 1024;
 const MOST_CLIENTS: usize = 64;
 
 /// Who asks KMS about the keys of an organization.
-pub struct Reader {
+pub struct Members {
     organization: Organization,
     /// For the hub's own account and Region.
     kms: Client,
@@ -48,17 +48,17 @@ pub struct Reader {
 #[derive(Default)]
 struct Cache {
     /// By account.
-    sessions: HashMap<String, Session>,
+    sessions: HashMap<String, RoleSession>,
     /// By account and Region; a client of another account goes with its session.
     clients: HashMap<(String, Region), Client>,
 }
 
-struct Session {
+struct RoleSession {
     credentials: Credentials,
     until: SystemTime,
 }
 
-impl Reader {
+impl Members {
     /// With the clients of the function's own account and Region.
     pub fn new(organization: Organization, kms: Client, sts: aws_sdk_sts::Client) -> Self {
         Self { organization, kms, sts, cache: Mutex::default() }
@@ -128,7 +128,7 @@ impl Reader {
         Ok(credentials)
     }
 
-    async fn assume(&self, key: &KeyArn) -> Result<Session, Why> {
+    async fn assume(&self, key: &KeyArn) -> Result<RoleSession, Why> {
         let (account, role) = (key.account(), &self.organization.reader_role);
         let partition = key.region().partition().name;
         let request = self
@@ -174,7 +174,7 @@ fn origin(key: &KeyArn, event: &Event) -> Result<(), String> {
 }
 
 /// The session of an answer, which has to be of the role that was asked for, in the account that was asked for.
-fn session(answer: AssumeRoleOutput, expected: &str) -> Result<Session, Why> {
+fn session(answer: AssumeRoleOutput, expected: &str) -> Result<RoleSession, Why> {
     let empty = || Why::NoReader("the answer of STS is incomplete".into());
     let user = answer.assumed_role_user.ok_or_else(empty)?;
     if user.arn != expected {
@@ -189,7 +189,7 @@ fn session(answer: AssumeRoleOutput, expected: &str) -> Result<Session, Why> {
         Some(until),
         "kms-key-guard reader role",
     );
-    Ok(Session { credentials, until })
+    Ok(RoleSession { credentials, until })
 }
 
 /// Why there is no session, in words. STS doesn't tell a role that isn't there from one that doesn't trust the caller.

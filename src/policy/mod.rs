@@ -459,7 +459,7 @@ mod tests {
     #[test]
     fn break_glass_statements_of_the_runbook_are_reported_for_their_lock_on_the_policy() {
         let mut policy: Value =
-            serde_json::from_str(include_str!("../docs/policies/key-policy-statements.json")).unwrap();
+            serde_json::from_str(include_str!("../../docs/policies/key-policy-statements.json")).unwrap();
         let judge = |policy: &Value| lockout(Some(&policy.to_string()), Some("111122223333"), Some(KEY));
         policy["Statement"].as_array_mut().unwrap().push(allow(root(), json!("kms:*")));
         let lockout = judge(&policy).unwrap();

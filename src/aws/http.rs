@@ -32,7 +32,10 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use tower_service::Service;
 
-use crate::aws::{CONNECT_TIMEOUT, OPEN_AHEAD_TIMEOUT};
+/// How long a connection may take.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// How long the connections that are opened before the first event may hold up the start, all together.
+pub const OPEN_AHEAD_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Where Amazon Linux and Debian keep all certificates that they trust in one file. A Lambda function runs on the first.
 const BUNDLES: [&str; 2] = ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt"];
@@ -224,7 +227,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("kms-key-guard-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let bundle = folder.join("bundle.pem");
-        std::fs::write(&bundle, include_str!("../tests/tls/amazon-root-ca-3.pem")).unwrap();
+        std::fs::write(&bundle, include_str!("../../tests/tls/amazon-root-ca-3.pem")).unwrap();
         let found = roots(&["/no/such/file", bundle.to_str().unwrap(), BUNDLES[1]]);
         std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!(found.len(), 1);

@@ -16,7 +16,7 @@ pub const SIDE_BY_SIDE: usize = 6;
 pub struct Access {
     /// A Region to look at, or all that are enabled; repeatable. Without it, the configured one
     #[arg(long = "region", value_name = "REGION", value_parser = place)]
-    regions: Vec<Place>,
+    regions: Vec<RegionChoice>,
     /// The profile of your AWS configuration
     #[arg(long)]
     profile: Option<String>,
@@ -26,16 +26,16 @@ pub struct Access {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum RegionChoice {
     All,
     One(Region),
 }
 
-fn place(name: &str) -> Result<Place, String> {
+fn place(name: &str) -> Result<RegionChoice, String> {
     if name == "all" {
-        return Ok(Place::All);
+        return Ok(RegionChoice::All);
     }
-    name.parse().map(Place::One).map_err(|_| "it takes a Region, such as eu-west-1, or all".to_owned())
+    name.parse().map(RegionChoice::One).map_err(|_| "it takes a Region, such as eu-west-1, or all".to_owned())
 }
 
 fn role(arn: &str) -> Result<String, String> {
@@ -54,13 +54,13 @@ impl Access {
 
     /// Whether all Regions were asked for.
     pub fn everywhere(&self) -> bool {
-        self.regions.contains(&Place::All)
+        self.regions.contains(&RegionChoice::All)
     }
 
     async fn credentials(&self, session: &str) -> Result<SdkConfig, String> {
         let first = self.regions.iter().find_map(|place| match place {
-            Place::One(region) => Some(region.as_str()),
-            Place::All => None,
+            RegionChoice::One(region) => Some(region.as_str()),
+            RegionChoice::All => None,
         });
         let mut sdk = aws::operator_config(self.profile.as_deref(), first).await;
         if sdk.region().is_none() {
@@ -80,8 +80,8 @@ impl Access {
         let mut regions = Vec::new();
         for place in &self.regions {
             match place {
-                Place::One(region) => regions.push(region.clone()),
-                Place::All => regions.extend(coverage::enabled_regions(sdk).await.map_err(|reason| {
+                RegionChoice::One(region) => regions.push(region.clone()),
+                RegionChoice::All => regions.extend(coverage::enabled_regions(sdk).await.map_err(|reason| {
                     format!("which Regions are enabled can't be told ({reason}): name them with --region")
                 })?),
             }

@@ -1,8 +1,6 @@
 //! The documents say what the code does: the tables of the catalogue, of the severity rules and of doctor's checks. (`tests/faults` holds the
 //! table of the time-outs to code and template.)
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
-
 use kms_key_guard::assess::RULES;
 use kms_key_guard::catalogue::{CATALOGUE, Technique};
 
@@ -54,8 +52,8 @@ fn severity_rules_in_the_documents_are_the_codes() {
 #[cfg(feature = "cli")]
 #[test]
 fn doctors_checks_in_the_runbook_are_the_codes() {
+    use kms_key_guard::coverage::prove::LEGS;
     use kms_key_guard::coverage::{About, CHECKS};
-    use kms_key_guard::prove::LEGS;
 
     let expected = |abouts: &[&About]| -> Vec<_> {
         abouts.iter().map(|about| vec![format!("`{}`", about.id), about.what.to_owned()]).collect()

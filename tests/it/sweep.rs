@@ -1,13 +1,7 @@
 //! The daily look at every key: which are in danger, what is said of them, on which days people are reminded, and what
 //! becomes of keys that couldn't be looked at.
 
-#![cfg(feature = "watch")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
-#![recursion_limit = "256"]
-
 #[allow(dead_code, reason = "the samples are for the alerts of signals")]
-mod sound;
-
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,6 +16,7 @@ use aws_sdk_kms::types::{AliasListEntry, KeyListEntry, KeyManagerType, KeyState,
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use insta::{Settings, assert_snapshot};
 use kms_key_guard::assess::assess;
+use kms_key_guard::at_risk::{AtRisk, Sweep};
 use kms_key_guard::catalogue::Severity;
 use kms_key_guard::config::Rules;
 use kms_key_guard::coverage::{CHECKS, Check, Verdict};
@@ -29,14 +24,14 @@ use kms_key_guard::finding::{Deadline, Finding, Source, Step};
 use kms_key_guard::key::{Fact, KeyArn, KeyMetadata, LastUsage, MultiRegion, Region, Why};
 use kms_key_guard::render::Alert;
 use kms_key_guard::render::digest::{Contents, Digest};
-use kms_key_guard::sweep::{AtRisk, Sweep, sweep};
+use kms_key_guard::watch::sweep::sweep;
 use proptest::prelude::*;
 use serde_json::Value;
 use time::macros::datetime;
 use time::{Duration as Span, OffsetDateTime};
 use tokio::time::Instant;
 
-use sound::assert_sound;
+use crate::sound::assert_sound;
 
 const TIME: OffsetDateTime = datetime!(2026-11-22 06:00 UTC);
 const NOW: OffsetDateTime = datetime!(2026-11-22 06:00:21 UTC);

@@ -1,8 +1,5 @@
 //! Keys in the other accounts of an organization: whose role is assumed, whose never, and what the alert says otherwise.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
-#![recursion_limit = "256"]
-
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +18,7 @@ use kms_key_guard::detect::{OptIns, detect};
 use kms_key_guard::event::Event;
 use kms_key_guard::finding::Finding;
 use kms_key_guard::key::{Fact, Why};
-use kms_key_guard::reader::{Reader, SESSION_NAME};
+use kms_key_guard::members::{Members, SESSION_NAME};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -99,7 +96,7 @@ fn session(arn: &str, lasting: Duration) -> AssumeRoleOutput {
         .build()
 }
 
-fn reader(sts: &Sts) -> Reader {
+fn reader(sts: &Sts) -> Members {
     let described = mock!(aws_sdk_kms::Client::describe_key).then_output(|| {
         let metadata = KeyMetadata::builder().key_id("k").key_state(KeyState::PendingDeletion).build().unwrap();
         DescribeKeyOutput::builder().key_metadata(metadata).build()
@@ -114,10 +111,10 @@ fn reader(sts: &Sts) -> Reader {
     let kms = mock_client!(aws_sdk_kms, RuleMode::MatchAny, &rules, |config| config
         .region(aws_sdk_kms::config::Region::new("eu-west-1")));
     let sts = mock_client!(aws_sdk_sts, RuleMode::MatchAny, [&sts.rule]);
-    Reader::new(Organization { reader_role: ROLE.into(), account: HUB.into() }, kms, sts)
+    Members::new(Organization { reader_role: ROLE.into(), account: HUB.into() }, kms, sts)
 }
 
-async fn enriched(reader: &Reader, event: &Value) -> Finding {
+async fn enriched(reader: &Members, event: &Value) -> Finding {
     let event = Event::from_value(event.clone());
     let mut finding = detect(&event, OptIns::default(), OffsetDateTime::UNIX_EPOCH).unwrap();
     reader.enrich(&mut finding, &event, BUDGET).await;

@@ -6,8 +6,8 @@ use aws_sdk_kms::Client as Kms;
 use aws_sdk_sns::Client as Sns;
 use aws_types::SdkConfig;
 
-use super::policy::{Answer, Request};
-use super::{About, Check, Look, Parts, is_missing, plain, why};
+use super::policy::{AccessRequest, Answer};
+use super::{About, Check, Observation, Stack, is_missing, plain, why};
 use crate::escape::name;
 
 pub(super) static ALERTS: About = About {
@@ -24,11 +24,11 @@ pub(super) static ENCRYPTION: About =
     About { id: "topics-readable", what: "No topic is encrypted under a key that can be lost.", kind: "AWS::KMS::Key" };
 
 /// Looks at the topics of the Region of `sdk`.
-pub(super) async fn look(sdk: &SdkConfig, guard: &Parts) -> Vec<Check> {
+pub(super) async fn look(sdk: &SdkConfig, guard: &Stack) -> Vec<Check> {
     checks(&Sns::new(sdk), &Kms::new(sdk), guard).await
 }
 
-async fn checks(sns: &Sns, kms: &Kms, guard: &Parts) -> Vec<Check> {
+async fn checks(sns: &Sns, kms: &Kms, guard: &Stack) -> Vec<Check> {
     let (alerts, findings) = tokio::join!(
         topic(sns, guard, "alerts", guard.alerts_topic()),
         topic(sns, guard, "findings", guard.findings_topic())
@@ -37,7 +37,7 @@ async fn checks(sns: &Sns, kms: &Kms, guard: &Parts) -> Vec<Check> {
     for (which, topic) in [("alerts", &alerts), ("findings", &findings)] {
         encryption.push(match &topic.key {
             Ok(key) => encrypted(kms, which, guard, key.as_deref()).await,
-            Err(reason) => Look::unknown(&format!("How the {which} topic is encrypted"), reason),
+            Err(reason) => Observation::unknown(&format!("How the {which} topic is encrypted"), reason),
         });
     }
     vec![Check::of(&ALERTS, alerts.looks), Check::of(&FINDINGS, findings.looks), Check::of(&ENCRYPTION, encryption)]
@@ -45,14 +45,15 @@ async fn checks(sns: &Sns, kms: &Kms, guard: &Parts) -> Vec<Check> {
 
 /// What was seen of a topic.
 struct Seen {
-    looks: Vec<Look>,
+    looks: Vec<Observation>,
     /// `KmsMasterKeyId`, or why it isn't known.
     key: Result<Option<String>, String>,
 }
 
-async fn topic(sns: &Sns, guard: &Parts, which: &str, arn: Option<&str>) -> Seen {
+async fn topic(sns: &Sns, guard: &Stack, which: &str, arn: Option<&str>) -> Seen {
     let Some(arn) = arn else {
-        let look = Look::fail(format!("The stack {} names no {which} topic.", guard.stack)).advise("Deploy again.");
+        let look =
+            Observation::fail(format!("The stack {} names no {which} topic.", guard.stack)).advise("Deploy again.");
         return Seen { looks: vec![look], key: Err("there is no topic".into()) };
     };
     let (attributes, audience) = tokio::join!(sns.get_topic_attributes().topic_arn(arn).send(), audience(sns, arn));
@@ -61,7 +62,7 @@ async fn topic(sns: &Sns, guard: &Parts, which: &str, arn: Option<&str>) -> Seen
         Err(error) if is_missing(&error) => {
             let gone =
                 format!("The {which} topic {} is gone, so nothing that the guard publishes arrives.", name(arn, 256));
-            let look = Look::fail(gone).mend(
+            let look = Observation::fail(gone).mend(
                 "Create it again under the same name, subscribe to it, and deploy again for its policy:",
                 format!(
                     "aws sns create-topic --region {} --name {}",
@@ -73,7 +74,7 @@ async fn topic(sns: &Sns, guard: &Parts, which: &str, arn: Option<&str>) -> Seen
         }
         Err(error) => {
             let reason = why("sns:GetTopicAttributes", &error);
-            let look = Look::unknown(&format!("The {which} topic"), &reason);
+            let look = Observation::unknown(&format!("The {which} topic"), &reason);
             return Seen { looks: vec![look, heard(guard, which, arn, audience)], key: Err(reason) };
         }
     };
@@ -129,11 +130,11 @@ pub(super) async fn audiences(sns: &Sns, topics: impl Iterator<Item = String>) -
     futures_util::future::join_all(asked).await.into_iter().collect()
 }
 
-fn heard(guard: &Parts, which: &str, arn: &str, audience: Audience) -> Look {
+fn heard(guard: &Stack, which: &str, arn: &str, audience: Audience) -> Observation {
     let region = &guard.region;
     // Many read their mail and nothing else, so a findings topic that nobody hears is no failure.
-    let bad = |text: String| if which == "alerts" { Look::fail(text) } else { Look::warn(text) };
-    let subscribe = |look: Look| {
+    let bad = |text: String| if which == "alerts" { Observation::fail(text) } else { Observation::warn(text) };
+    let subscribe = |look: Observation| {
         let (what, endpoint) = if which == "alerts" {
             (
                 "Subscribe, and answer the message that comes:",
@@ -146,20 +147,22 @@ fn heard(guard: &Parts, which: &str, arn: &str, audience: Audience) -> Look {
         look.mend(what, command)
     };
     match audience {
-        Audience::Confirmed(1) => Look::pass(format!("The {which} topic has 1 confirmed subscription.")),
-        Audience::Confirmed(count) => Look::pass(format!("The {which} topic has {count} confirmed subscriptions.")),
+        Audience::Confirmed(1) => Observation::pass(format!("The {which} topic has 1 confirmed subscription.")),
+        Audience::Confirmed(count) => {
+            Observation::pass(format!("The {which} topic has {count} confirmed subscriptions."))
+        }
         Audience::Pending(count) => subscribe(bad(format!(
             "Nobody has confirmed a subscription to the {which} topic: {count} still wait for an answer to SNS's message."
         ))),
         Audience::Nobody => subscribe(bad(format!("Nobody is subscribed to the {which} topic."))),
         Audience::NoTopic => bad(format!("The {which} topic is gone.")),
-        Audience::Unknown(reason) => Look::unknown(&format!("Who is subscribed to the {which} topic"), &reason),
+        Audience::Unknown(reason) => Observation::unknown(&format!("Who is subscribed to the {which} topic"), &reason),
     }
 }
 
 /// The function's own role allows it to publish to topics of its account, so there only a refusal counts; a topic of
 /// another account, and a service such as CloudWatch, needs the topic's policy to allow it.
-fn may_publish(guard: &Parts, which: &str, arn: &str, attributes: &HashMap<String, String>) -> Vec<Look> {
+fn may_publish(guard: &Stack, which: &str, arn: &str, attributes: &HashMap<String, String>) -> Vec<Observation> {
     let Some(policy) = attributes.get("Policy") else { return Vec::new() };
     let partition = guard.region.partition().name;
     let role = match guard.outputs.get("AlertFunctionRoleArn") {
@@ -181,18 +184,18 @@ fn may_publish(guard: &Parts, which: &str, arn: &str, attributes: &HashMap<Strin
     let of_alarm = [common.as_slice(), &[("aws:sourcearn", alarm.as_str())]].concat();
     let of_role = [common.as_slice(), &[("aws:principalarn", role.as_str())]].concat();
     let ask = |principal: &str, keys: &[(&str, &str)]| {
-        Request { principal, action: "sns:Publish", resource: arn, keys }.under(policy)
+        AccessRequest { principal, action: "sns:Publish", resource: arn, keys }.under(policy)
     };
     let mut looks = Vec::new();
     let mut judge = |who: &str, answer: Answer, silence_is_enough: bool| {
         match answer {
         Answer::Allowed => {}
         Answer::Silent if silence_is_enough => {}
-        Answer::Unclear => looks.push(Look::warn(format!(
+        Answer::Unclear => looks.push(Observation::warn(format!(
             "Whether the {which} topic's policy lets {who} publish can't be judged from its conditions; keyguard doctor --prove shows it."
         ))),
         Answer::Forbidden | Answer::Silent => looks.push(
-            Look::fail(format!("The {which} topic's policy doesn't let {who} publish."))
+            Observation::fail(format!("The {which} topic's policy doesn't let {who} publish."))
                 .mend(
                     "See the policy:",
                     format!(
@@ -212,42 +215,44 @@ fn may_publish(guard: &Parts, which: &str, arn: &str, attributes: &HashMap<Strin
     looks
 }
 
-async fn encrypted(kms: &Kms, which: &str, guard: &Parts, key: Option<&str>) -> Look {
-    let Some(key) = key else { return Look::pass(format!("The {which} topic is under no key of KMS.")) };
+async fn encrypted(kms: &Kms, which: &str, guard: &Stack, key: Option<&str>) -> Observation {
+    let Some(key) = key else { return Observation::pass(format!("The {which} topic is under no key of KMS.")) };
     let shown = name(key, 256);
     if key.ends_with("alias/aws/sns") {
         let managed = format!("The {which} topic is encrypted under alias/aws/sns");
         return if which == "alerts" {
-            Look::warn(format!(
+            Observation::warn(format!(
                 "{managed}, which CloudWatch alarms can't use, so the guard's alarms don't arrive there."
             ))
             .mend("Take the encryption off:", take_off(guard, which))
         } else {
-            Look::pass(format!("{managed}, which nobody can disable."))
+            Observation::pass(format!("{managed}, which nobody can disable."))
         };
     }
     let answer = match kms.describe_key().key_id(key).send().await {
         Ok(answer) => answer,
         Err(error) if is_missing(&error) => {
-            return Look::fail(format!("The {which} topic is encrypted under {shown}, and there is no such key."))
-                .mend("Take the encryption off:", take_off(guard, which));
+            return Observation::fail(format!(
+                "The {which} topic is encrypted under {shown}, and there is no such key."
+            ))
+            .mend("Take the encryption off:", take_off(guard, which));
         }
         Err(error) => {
             let reason = why("kms:DescribeKey", &error);
-            return Look::unknown(&format!("The state of the key {shown} of the {which} topic"), &reason);
+            return Observation::unknown(&format!("The state of the key {shown} of the {which} topic"), &reason);
         }
     };
     let metadata = answer.key_metadata();
     let state = metadata.and_then(|key| key.key_state()).map_or("unknown", |state| state.as_str());
     if state == "Enabled" {
-        return Look::warn(format!(
+        return Observation::warn(format!(
             "The {which} topic is encrypted under the customer key {shown}: who disables that key silences the guard."
         ))
         .mend("Take the encryption off:", take_off(guard, which));
     }
     let id = metadata.and_then(|key| key.arn()).unwrap_or(key);
     let say = format!("The {which} topic is encrypted under {shown}, which is {}: nothing arrives.", name(state, 64));
-    let look = Look::fail(say).mend("Take the encryption off:", take_off(guard, which));
+    let look = Observation::fail(say).mend("Take the encryption off:", take_off(guard, which));
     let (region, id) = (&guard.region, plain(id, "KEY-ARN"));
     match state {
         "PendingDeletion" | "PendingReplicaDeletion" => look
@@ -258,7 +263,7 @@ async fn encrypted(kms: &Kms, which: &str, guard: &Parts, key: Option<&str>) -> 
     }
 }
 
-fn take_off(guard: &Parts, which: &str) -> String {
+fn take_off(guard: &Stack, which: &str) -> String {
     let topic = if which == "alerts" { guard.alerts_topic() } else { guard.findings_topic() };
     format!(
         "aws sns set-topic-attributes --region {} --topic-arn {} --attribute-name KmsMasterKeyId --attribute-value ''",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_sns::error::ProvideErrorMetadata;
 use aws_types::SdkConfig;
 
-use super::{About, Check, Look, Verdict, in_region, why};
+use super::{About, Check, Observation, Verdict, in_region, why};
 use crate::escape::inert;
 use crate::key::{Region, is_account_id};
 
@@ -17,7 +17,7 @@ pub(super) static DEPLOYED: About = About {
 
 /// The stack's parts.
 #[derive(Debug, Clone)]
-pub struct Parts {
+pub struct Stack {
     /// The stack's name.
     pub stack: String,
     /// Such as `UPDATE_COMPLETE`.
@@ -27,7 +27,7 @@ pub struct Parts {
     /// The Region it is in.
     pub region: Region,
     /// Logical id of the template, and what became of it.
-    pub resources: BTreeMap<String, Part>,
+    pub resources: BTreeMap<String, StackResource>,
     /// The stack's parameters.
     pub parameters: BTreeMap<String, String>,
     /// The stack's outputs.
@@ -36,7 +36,7 @@ pub struct Parts {
 
 /// A resource of the stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct StackResource {
     /// Such as `AWS::Events::Rule`.
     pub kind: String,
     /// Its physical id: the name, ARN or URL that CloudFormation keeps; empty if it has none (yet).
@@ -45,10 +45,10 @@ pub struct Part {
 
 /// Why the guard's parts can't be told.
 #[derive(Debug, thiserror::Error)]
-pub enum NoParts {
+pub enum StackError {
     /// There is no such stack.
     #[error("there is no stack {stack} in {region}: KMS Key Guard isn't deployed there, or under another name")]
-    NoStack {
+    Missing {
         /// Its name.
         stack: String,
         /// The Region that was asked.
@@ -64,21 +64,21 @@ pub enum NoParts {
     },
 }
 
-impl Parts {
+impl Stack {
     /// Asks CloudFormation, in the Region of `sdk`.
-    pub async fn find(sdk: &SdkConfig, stack: &str) -> Result<Self, NoParts> {
+    pub async fn find(sdk: &SdkConfig, stack: &str) -> Result<Self, StackError> {
         let region = sdk.region().map(ToString::to_string).unwrap_or_default();
         let client = aws_sdk_cloudformation::Client::new(&in_region(sdk, &region));
-        let unreadable = |why: String| NoParts::Unreadable { stack: inert(stack, 128), why };
+        let unreadable = |why: String| StackError::Unreadable { stack: inert(stack, 128), why };
         let stacks = client.describe_stacks().stack_name(stack).send().await.map_err(|error| {
             let missing = error.message().is_some_and(|message| message.contains("does not exist"));
             if missing {
-                return NoParts::NoStack { stack: inert(stack, 128), region: region.clone() };
+                return StackError::Missing { stack: inert(stack, 128), region: region.clone() };
             }
             unreadable(why("cloudformation:DescribeStacks", &error))
         })?;
         let Some(found) = stacks.stacks().first() else {
-            return Err(NoParts::NoStack { stack: inert(stack, 128), region });
+            return Err(StackError::Missing { stack: inert(stack, 128), region });
         };
         // arn:aws:cloudformation:REGION:ACCOUNT:stack/NAME/ID
         let mut id = found.stack_id().unwrap_or_default().split(':').skip(3);
@@ -95,7 +95,7 @@ impl Parts {
             if let Some(name) = resource.logical_resource_id().filter(|_| !deleted) {
                 let kind = resource.resource_type().unwrap_or_default().to_owned();
                 let id = resource.physical_resource_id().unwrap_or_default().to_owned();
-                resources.insert(name.to_owned(), Part { kind, id });
+                resources.insert(name.to_owned(), StackResource { kind, id });
             }
         }
         let pairs = |key: Option<&str>, value: Option<&str>| Some((key?.to_owned(), value?.to_owned()));
@@ -152,8 +152,8 @@ impl Parts {
 }
 
 /// A stack that failed halfway may lack anything.
-pub(super) fn look(guard: &Parts) -> Check {
-    let Parts { stack, status, region, .. } = guard;
+pub(super) fn look(guard: &Stack) -> Check {
+    let Stack { stack, status, region, .. } = guard;
     let complete = matches!(
         status.as_str(),
         "CREATE_COMPLETE"
@@ -163,11 +163,11 @@ pub(super) fn look(guard: &Parts) -> Check {
             | "IMPORT_ROLLBACK_COMPLETE"
     );
     let look = if complete {
-        Look::pass(format!("The stack {stack} is {status}."))
+        Observation::pass(format!("The stack {stack} is {status}."))
     } else if status.ends_with("_IN_PROGRESS") && !status.starts_with("DELETE") {
-        Look::warn(format!("The stack {stack} is being changed ({status}); look again when it is done."))
+        Observation::warn(format!("The stack {stack} is being changed ({status}); look again when it is done."))
     } else {
-        Look::fail(format!("The stack {stack} is {status}.")).mend(
+        Observation::fail(format!("The stack {stack} is {status}.")).mend(
             "See what went wrong, and deploy again:",
             format!("aws cloudformation describe-stack-events --region {region} --stack-name {stack}"),
         )
@@ -176,14 +176,14 @@ pub(super) fn look(guard: &Parts) -> Check {
 }
 
 /// Why there are no parts, as a check; asks whether the Region is enabled at all.
-pub(super) async fn none(sdk: &SdkConfig, region: &Region, none: &NoParts) -> Check {
+pub(super) async fn none(sdk: &SdkConfig, region: &Region, none: &StackError) -> Check {
     let account = aws_sdk_account::Client::new(sdk);
     let status = account.get_region_opt_status().region_name(region.as_str()).send().await;
     let status = status.ok().and_then(|answer| answer.region_opt_status().map(|status| status.as_str().to_owned()));
     if let Some(status @ ("DISABLED" | "DISABLING")) = status.as_deref() {
         let say =
             format!("The Region {region} is not enabled for this account ({status}), so there is nothing to guard.");
-        let look = Look::fail(say)
+        let look = Observation::fail(say)
             .mend("Leave it out, or enable it:", format!("aws account enable-region --region-name {region}"));
         return Check::of(&DEPLOYED, vec![look]);
     }
@@ -192,10 +192,10 @@ pub(super) async fn none(sdk: &SdkConfig, region: &Region, none: &NoParts) -> Ch
     let first = letters.next().map(|first| first.to_ascii_uppercase());
     let sentence: String = first.into_iter().chain(letters).chain(['.']).collect();
     let look = match none {
-        NoParts::NoStack { .. } => Look::fail(sentence).advise(format!(
+        StackError::Missing { .. } => Observation::fail(sentence).advise(format!(
             "Deploy it there (make deploy, with the Region {region}), or name its stack with --stack-name."
         )),
-        NoParts::Unreadable { .. } => Look::new(Verdict::Unknown(sentence)),
+        StackError::Unreadable { .. } => Observation::new(Verdict::Unknown(sentence)),
     };
     Check::of(&DEPLOYED, vec![look])
 }
@@ -218,11 +218,11 @@ pub(super) async fn enabled_regions(sdk: &SdkConfig) -> Result<Vec<Region>, Stri
 }
 
 #[cfg(test)]
-impl Parts {
+impl Stack {
     /// A guard with its topics, and these parameters.
     pub(super) fn example(parameters: &[(&str, &str)]) -> Self {
         let part = |logical: &str, kind: &str, id: &str| {
-            (logical.to_owned(), Part { kind: kind.to_owned(), id: id.to_owned() })
+            (logical.to_owned(), StackResource { kind: kind.to_owned(), id: id.to_owned() })
         };
         let topic = |name: &str| format!("arn:aws:sns:eu-west-1:111122223333:{name}");
         Self {
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn existing_topics_are_the_parameters() {
-        let guard = Parts::example(&[
+        let guard = Stack::example(&[
             ("ExistingAlertsTopicArn", "arn:aws:sns:eu-west-1:111122223333:own"),
             ("ExistingFindingsTopicArn", ""),
         ]);
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn half_made_stack_is_no_guard() {
-        let judged = |status: &str| look(&Parts { status: status.into(), ..Parts::example(&[]) }).verdict;
+        let judged = |status: &str| look(&Stack { status: status.into(), ..Stack::example(&[]) }).verdict;
         assert_eq!(judged("UPDATE_COMPLETE").name(), "pass");
         assert_eq!(judged("UPDATE_IN_PROGRESS").name(), "warn");
         for status in ["ROLLBACK_COMPLETE", "DELETE_IN_PROGRESS", "UPDATE_ROLLBACK_FAILED", "CREATE_FAILED"] {

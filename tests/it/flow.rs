@@ -1,8 +1,5 @@
 //! The whole way of an event through the handler, with the SDK's own clients and their answers mocked.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
-#![recursion_limit = "256"]
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,10 +14,10 @@ use aws_sdk_sns::operation::publish::{PublishError, PublishOutput};
 use aws_sdk_sns::types::error::InternalErrorException;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use kms_key_guard::config::Config;
-use kms_key_guard::count::Counts;
 use kms_key_guard::error::Error;
-use kms_key_guard::handler::{Guard, Outcome};
+use kms_key_guard::handler::{AlertOutcome, Guard};
 use kms_key_guard::log;
+use kms_key_guard::metrics::Metrics;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -118,10 +115,10 @@ fn guard(sns: &[Rule], kms: &[Rule], variables: &[(&str, &str)]) -> Guard {
     let config = Config::read(|name| all.iter().rev().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())).unwrap();
     let sns = mock_client!(aws_sdk_sns, RuleMode::MatchAny, sns);
     let kms = mock_client!(aws_sdk_kms, RuleMode::MatchAny, kms);
-    Guard::new(config, kms, sns, || unreachable!("one account"), Counts::default())
+    Guard::new(config, kms, sns, || unreachable!("one account"), Metrics::default())
 }
 
-async fn answer(guard: &Guard, sample: &str) -> Result<Outcome, Error> {
+async fn answer(guard: &Guard, sample: &str) -> Result<AlertOutcome, Error> {
     let path = format!("{}/events/{sample}.json", env!("CARGO_MANIFEST_DIR"));
     guard.answer(&std::fs::read_to_string(path).unwrap(), NOW, || Duration::from_secs(15)).await
 }

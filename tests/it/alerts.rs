@@ -1,10 +1,5 @@
 //! What the alerts say and look like: goldens, layout, limits, and that hostile text changes none of it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
-#![recursion_limit = "256"]
-
-mod sound;
-
 use insta::{Settings, assert_snapshot};
 use kms_key_guard::assess::assess;
 use kms_key_guard::config::Rules;
@@ -18,7 +13,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::datetime;
 
-use sound::{assert_sound, samples};
+use crate::sound::{assert_sound, samples};
 
 const ALL: OptIns = OptIns { denied_attempts: true, lost_key_use: true };
 fn known() -> KeyFacts {

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::coverage::{About, Check, Look, Parts, in_region, plain, why};
+use crate::coverage::{About, Check, Observation, Stack, in_region, plain, why};
 use crate::escape::{inert, name};
 use crate::finding::Step;
 
@@ -45,7 +45,7 @@ pub static LEGS: [&About; 4] = [&BUS, &FUNCTION, &ALERTS, &FINDINGS];
 
 /// Why there was no test.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ProveError {
     /// The listener couldn't be set up, so nothing was sent.
     #[error("no test was sent: {0}")]
     NotSent(String),
@@ -59,12 +59,12 @@ pub struct Proof {
     /// Its id, which both alerts carry.
     pub id: Uuid,
     /// Each leg, in order; or why there are none.
-    pub legs: Result<Vec<Check>, Error>,
+    pub legs: Result<Vec<Check>, ProveError>,
     /// The temporary queue and subscriptions that couldn't be removed, each with the command that does.
     pub left_behind: Vec<Step>,
 }
 
-struct Clients {
+struct ProveClients {
     events: aws_sdk_eventbridge::Client,
     logs: aws_sdk_cloudwatchlogs::Client,
     sns: aws_sdk_sns::Client,
@@ -89,9 +89,9 @@ struct Arrived {
 
 /// Runs one test of this guard. The temporary queue and subscriptions are removed in any case, also when `interrupt`
 /// ends first.
-pub async fn prove(sdk: &SdkConfig, guard: &Parts, timeout: Duration, interrupt: impl Future<Output = ()>) -> Proof {
+pub async fn prove(sdk: &SdkConfig, guard: &Stack, timeout: Duration, interrupt: impl Future<Output = ()>) -> Proof {
     let sdk = in_region(sdk, guard.region.as_str());
-    let clients = Clients {
+    let clients = ProveClients {
         events: aws_sdk_eventbridge::Client::new(&sdk),
         logs: aws_sdk_cloudwatchlogs::Client::new(&sdk),
         sns: aws_sdk_sns::Client::new(&sdk),
@@ -101,18 +101,18 @@ pub async fn prove(sdk: &SdkConfig, guard: &Parts, timeout: Duration, interrupt:
     let mut listener = Listener::default();
     // Not to be interrupted: what is half made couldn't be removed.
     let legs = match clients.listen(guard, id, &mut listener).await {
-        Err(reason) => Err(Error::NotSent(reason)),
+        Err(reason) => Err(ProveError::NotSent(reason)),
         Ok(()) => tokio::select! {
             legs = clients.test(guard, id, &listener, timeout) => Ok(legs),
-            () = interrupt => Err(Error::Interrupted),
+            () = interrupt => Err(ProveError::Interrupted),
         },
     };
     Proof { id, legs, left_behind: clients.remove(guard, &listener).await }
 }
 
-impl Clients {
+impl ProveClients {
     /// Makes a queue that only the two topics may send to, and subscribes it to the tests alone.
-    async fn listen(&self, guard: &Parts, id: Uuid, listener: &mut Listener) -> Result<(), String> {
+    async fn listen(&self, guard: &Stack, id: Uuid, listener: &mut Listener) -> Result<(), String> {
         let (Some(alerts), Some(findings)) = (guard.alerts_topic(), guard.findings_topic()) else {
             return Err(format!("the stack {} doesn't name both topics", guard.stack));
         };
@@ -152,7 +152,7 @@ impl Clients {
         Ok(())
     }
 
-    async fn remove(&self, guard: &Parts, listener: &Listener) -> Vec<Step> {
+    async fn remove(&self, guard: &Stack, listener: &Listener) -> Vec<Step> {
         let mut left = Vec::new();
         let mut note = |what: &str, reason: String, command: String| {
             left.push(Step { what: format!("{what} is left behind ({reason}); remove it:"), command: Some(command) });
@@ -177,20 +177,20 @@ impl Clients {
         left
     }
 
-    async fn test(&self, guard: &Parts, id: Uuid, listener: &Listener, timeout: Duration) -> Vec<Check> {
+    async fn test(&self, guard: &Stack, id: Uuid, listener: &Listener, timeout: Duration) -> Vec<Check> {
         tokio::time::sleep(SETTLE).await;
         let sent = OffsetDateTime::now_utc();
         if let Err(look) = self.send(id).await {
-            let unknown = |about| Check::of(about, vec![Look::unknown("This", "the test couldn't be sent")]);
+            let unknown = |about| Check::of(about, vec![Observation::unknown("This", "the test couldn't be sent")]);
             let mut legs = vec![Check::of(&BUS, vec![look])];
             legs.extend([&FUNCTION, &ALERTS, &FINDINGS].map(unknown));
             return legs;
         }
-        let mut legs = vec![Check::of(&BUS, vec![Look::pass("The bus took it.")])];
+        let mut legs = vec![Check::of(&BUS, vec![Observation::pass("The bus took it.")])];
         let arrived = self.wait(guard, id, listener, timeout).await;
         let deaf = arrived.deaf.clone();
         let (function, ran) = if arrived.alert.is_some() || arrived.finding.is_some() {
-            (Look::pass("The function ran."), true)
+            (Observation::pass("The function ran."), true)
         } else {
             self.function(guard, id, sent).await
         };
@@ -198,39 +198,43 @@ impl Clients {
         let seconds = timeout.as_secs();
         for (about, which, arrived) in [(&ALERTS, "alerts", arrived.alert), (&FINDINGS, "findings", arrived.finding)] {
             let look = match arrived {
-                Some(Ok(())) => Look::pass(format!("It arrived through the {which} topic.")),
-                Some(Err(wrong)) => Look::fail(format!("It arrived through the {which} topic, but {wrong}.")),
+                Some(Ok(())) => Observation::pass(format!("It arrived through the {which} topic.")),
+                Some(Err(wrong)) => Observation::fail(format!("It arrived through the {which} topic, but {wrong}.")),
                 None if deaf.is_some() => {
                     let reason = deaf.as_deref().unwrap_or_default();
-                    Look::unknown(&format!("Whether the {which} topic delivered it"), reason)
+                    Observation::unknown(&format!("Whether the {which} topic delivered it"), reason)
                 }
-                None if ran => Look::fail(format!(
+                None if ran => Observation::fail(format!(
                     "The {which} topic swallowed it: the function ran, and nothing arrived within {seconds} s."
                 ))
-                .advise(format!("Look at the checks {which}-heard and topics-readable, and at the function's log.")),
-                None => Look::unknown(&format!("Whether the {which} topic delivers"), "the test didn't get that far"),
+                .advise(format!(
+                    "Observation at the checks {which}-heard and topics-readable, and at the function's log."
+                )),
+                None => {
+                    Observation::unknown(&format!("Whether the {which} topic delivers"), "the test didn't get that far")
+                }
             };
             legs.push(Check::of(about, vec![look]));
         }
         legs
     }
 
-    async fn send(&self, id: Uuid) -> Result<(), Look> {
+    async fn send(&self, id: Uuid) -> Result<(), Observation> {
         let entry = PutEventsRequestEntry::builder()
             .source(SOURCE)
             .detail_type(DETAIL_TYPE)
             .detail(json!({"test-id": id.to_string()}).to_string());
         let sent = self.events.put_events().entries(entry.build()).send().await;
         let answer =
-            sent.map_err(|error| Look::unknown("Whether the bus takes it", &why("events:PutEvents", &error)))?;
+            sent.map_err(|error| Observation::unknown("Whether the bus takes it", &why("events:PutEvents", &error)))?;
         match answer.entries().iter().find_map(|entry| entry.error_code()) {
-            Some(code) => Err(Look::fail(format!("The bus refused it: {}.", name(code, 100)))),
+            Some(code) => Err(Observation::fail(format!("The bus refused it: {}.", name(code, 100)))),
             None => Ok(()),
         }
     }
 
     /// Reads the queue until both have come, or the time is over.
-    async fn wait(&self, guard: &Parts, id: Uuid, listener: &Listener, timeout: Duration) -> Arrived {
+    async fn wait(&self, guard: &Stack, id: Uuid, listener: &Listener, timeout: Duration) -> Arrived {
         let until = Instant::now() + timeout;
         let mut arrived = Arrived::default();
         let Some(queue) = &listener.queue else { return arrived };
@@ -253,7 +257,7 @@ impl Clients {
     }
 
     /// Nothing arrived: whether the function ever ran, and where the test lies if it didn't.
-    async fn function(&self, guard: &Parts, id: Uuid, sent: OffsetDateTime) -> (Look, bool) {
+    async fn function(&self, guard: &Stack, id: Uuid, sent: OffsetDateTime) -> (Observation, bool) {
         let group = guard.id("AlertLogGroup").unwrap_or_default();
         // The function's log line of a test carries its id.
         let mut pages = self
@@ -272,7 +276,7 @@ impl Clients {
                 }
                 Err(error) => {
                     let reason = why("logs:FilterLogEvents", &error);
-                    return (Look::unknown("Whether the function ran", &reason), false);
+                    return (Observation::unknown("Whether the function ran", &reason), false);
                 }
             }
         }
@@ -282,9 +286,9 @@ impl Clients {
             return match field("outcome") {
                 Some("failed") => {
                     let cause = inert(field("cause").unwrap_or("no cause told"), 400);
-                    (Look::fail(format!("The function ran and failed: {cause}.")), true)
+                    (Observation::fail(format!("The function ran and failed: {cause}.")), true)
                 }
-                _ => (Look::pass("The function ran, as its log says."), true),
+                _ => (Observation::pass("The function ran, as its log says."), true),
             };
         }
         for (logical, meaning) in [
@@ -302,7 +306,8 @@ impl Clients {
                 answer.attributes()?.get(&QueueAttributeName::ApproximateNumberOfMessages)?.parse::<u64>().ok()
             });
             if count.is_some_and(|count| count > 0) {
-                let look = Look::fail(format!("It didn't come out, and {logical} isn't empty: probably {meaning}."));
+                let look =
+                    Observation::fail(format!("It didn't come out, and {logical} isn't empty: probably {meaning}."));
                 return (
                     look.mend(
                         "See what lies there:",
@@ -314,7 +319,10 @@ impl Clients {
         }
         let nowhere =
             "The function's log doesn't know it and no failure queue holds it: the rule didn't match or hand it on.";
-        (Look::fail(nowhere).advise("Look at the checks rules-enabled, rules-match and rules-target."), false)
+        (
+            Observation::fail(nowhere).advise("Observation at the checks rules-enabled, rules-match and rules-target."),
+            false,
+        )
     }
 }
 
@@ -324,7 +332,7 @@ impl Arrived {
     }
 
     /// Takes SNS's envelope if it holds this test, and not an earlier one.
-    fn take(&mut self, body: &str, guard: &Parts, id: Uuid) {
+    fn take(&mut self, body: &str, guard: &Stack, id: Uuid) {
         let Ok(envelope) = serde_json::from_str::<Value>(body) else { return };
         let field = |name: &str| envelope.get(name).and_then(Value::as_str).unwrap_or_default();
         let (topic, message) = (field("TopicArn"), field("Message"));

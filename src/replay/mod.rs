@@ -104,7 +104,7 @@ fn holds_events(path: &Path) -> bool {
 
 /// What an input holds.
 #[derive(Debug)]
-pub enum Found<T> {
+pub enum Replayed<T> {
     /// An event that is more than silence, as it was judged.
     Event(T),
     /// Something that couldn't be read.
@@ -124,10 +124,10 @@ pub enum Found<T> {
 pub fn read_all<T: Send, E>(
     inputs: Vec<Result<Input, Unreadable>>,
     judge: impl Fn(Event) -> Option<T> + Sync,
-    mut each: impl FnMut(Found<T>) -> Result<(), E>,
+    mut each: impl FnMut(Replayed<T>) -> Result<(), E>,
 ) -> Result<(), E> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(inputs.len());
-    let (give, jobs) = channel::<(_, SyncSender<Found<T>>)>();
+    let (give, jobs) = channel::<(_, SyncSender<Replayed<T>>)>();
     let (jobs, judge) = (&Mutex::new(jobs), &judge);
     thread::scope(|scope| {
         // Dropping them ends the readers: no more to do, and nobody takes what they find.
@@ -139,12 +139,12 @@ pub fn read_all<T: Send, E>(
                     // It fails if nobody listens any more, and then neither to the next.
                     let _ = match input {
                         Ok(input) => read(&input, judge, |what| found.send(what)),
-                        Err(problem) => found.send(Found::Problem(problem)),
+                        Err(problem) => found.send(Replayed::Problem(problem)),
                     };
                 }
             });
         }
-        let mut take = |found: Receiver<Found<T>>| found.into_iter().try_for_each(&mut each);
+        let mut take = |found: Receiver<Replayed<T>>| found.into_iter().try_for_each(&mut each);
         for input in inputs {
             let (found, results) = sync_channel(WAITING);
             // It only fails without readers, and they end after us.
@@ -161,12 +161,12 @@ pub fn read_all<T: Send, E>(
 fn read<T, E>(
     input: &Input,
     judge: impl Fn(Event) -> Option<T>,
-    mut each: impl FnMut(Found<T>) -> Result<(), E>,
+    mut each: impl FnMut(Replayed<T>) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut silent = 0;
     let read = open(input).map_err(Stop::Failed).and_then(|text| {
         let each = &mut |found| each(found).map_err(Stop::Asked);
-        Reader { input, text, silent: &mut silent, judge, each }.values()
+        ValueReader { input, text, silent: &mut silent, judge, each }.values()
     });
     let problem = match read {
         Ok(()) => None,
@@ -175,15 +175,15 @@ fn read<T, E>(
         Err(Stop::Broken(place, reason)) => Some(format!("{place}: not JSON ({reason})")),
     };
     if let Some(problem) = problem {
-        each(Found::Problem(Unreadable { input: input.clone(), problem }))?;
+        each(Replayed::Problem(Unreadable { input: input.clone(), problem }))?;
     }
-    each(Found::End { silent })
+    each(Replayed::End { silent })
 }
 
 /// Why reading an input ended before its end.
 enum Stop<E> {
     /// The value there isn't JSON, and why.
-    Broken(Place, String),
+    Broken(Position, String),
     /// The input can't be read on.
     Failed(io::Error),
     /// Whoever takes the events said so.
@@ -219,19 +219,19 @@ fn opening_of_log(text: &str) -> Option<usize> {
 
 /// Where a value stands.
 #[derive(Clone, Copy)]
-struct Place {
+struct Position {
     line: usize,
     record: Option<u64>,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}", self.line)?;
         self.record.map_or(Ok(()), |number| write!(f, ", record {number}"))
     }
 }
 
-struct Reader<'a, J, F> {
+struct ValueReader<'a, J, F> {
     input: &'a Input,
     text: Text,
     silent: &'a mut u64,
@@ -239,16 +239,16 @@ struct Reader<'a, J, F> {
     each: F,
 }
 
-impl<T, E, J, F> Reader<'_, J, F>
+impl<T, E, J, F> ValueReader<'_, J, F>
 where
     J: Fn(Event) -> Option<T>,
-    F: FnMut(Found<T>) -> Result<(), Stop<E>>,
+    F: FnMut(Replayed<T>) -> Result<(), Stop<E>>,
 {
     /// One JSON value after the other. After one that is broken the next line begins anew, as JSON lines have it.
     fn values(&mut self) -> Result<(), Stop<E>> {
         while let Some(byte) = self.text.next() {
             self.text.at_least(LONGEST_OPENING);
-            let place = Place { line: self.text.line(), record: None };
+            let place = Position { line: self.text.line(), record: None };
             let read = match opening_of_log(self.text.rest()) {
                 Some(length) => self.log(length, place),
                 None if byte == b'[' => self.list(place),
@@ -259,7 +259,7 @@ where
                 Err(Stop::Broken(..)) if self.text.failed.is_some() => break,
                 Err(Stop::Broken(place, reason)) => {
                     let problem = format!("{place}: not JSON ({reason})");
-                    (self.each)(Found::Problem(Unreadable { input: self.input.clone(), problem }))?;
+                    (self.each)(Replayed::Problem(Unreadable { input: self.input.clone(), problem }))?;
                     self.text.skip_line();
                 }
                 other => other?,
@@ -269,7 +269,7 @@ where
     }
 
     /// A file of CloudTrail's, of which so much opens the list. There may be more than the list in it.
-    fn log(&mut self, opening: usize, place: Place) -> Result<(), Stop<E>> {
+    fn log(&mut self, opening: usize, place: Position) -> Result<(), Stop<E>> {
         self.text.skip(opening - 1);
         self.list(place)?;
         while self.next_part(place, b'}')? {
@@ -290,14 +290,14 @@ where
     }
 
     /// A list of records.
-    fn list(&mut self, place: Place) -> Result<(), Stop<E>> {
+    fn list(&mut self, place: Position) -> Result<(), Stop<E>> {
         self.text.skip(1);
         if self.text.next() == Some(b']') {
             self.text.skip(1);
             return Ok(());
         }
         for number in 1.. {
-            let place = Place { record: Some(number), ..place };
+            let place = Position { record: Some(number), ..place };
             self.text.next();
             self.value(place)?;
             if !self.next_part(place, b']')? {
@@ -308,7 +308,7 @@ where
     }
 
     /// Whether another part follows, and not the end.
-    fn next_part(&mut self, place: Place, end: u8) -> Result<bool, Stop<E>> {
+    fn next_part(&mut self, place: Position, end: u8) -> Result<bool, Stop<E>> {
         let byte = self.text.next();
         if byte != Some(b',') && byte != Some(end) {
             return Err(Stop::Broken(place, format!("expected `,` or `{}`", char::from(end))));
@@ -318,7 +318,7 @@ where
     }
 
     /// The value that begins here.
-    fn value(&mut self, place: Place) -> Result<(), Stop<E>> {
+    fn value(&mut self, place: Position) -> Result<(), Stop<E>> {
         let (is_silence, length) = self.whole(place)?;
         if is_silence {
             *self.silent += 1;
@@ -334,11 +334,11 @@ where
         };
         for (record, text) in records {
             match event(text).map(&self.judge) {
-                Ok(Some(judged)) => (self.each)(Found::Event(judged))?,
+                Ok(Some(judged)) => (self.each)(Replayed::Event(judged))?,
                 Ok(None) => *self.silent += 1,
                 Err(reason) => {
-                    let problem = format!("{}: {reason}", Place { record, ..place });
-                    (self.each)(Found::Problem(Unreadable { input: self.input.clone(), problem }))?;
+                    let problem = format!("{}: {reason}", Position { record, ..place });
+                    (self.each)(Replayed::Problem(Unreadable { input: self.input.clone(), problem }))?;
                 }
             }
         }
@@ -347,7 +347,7 @@ where
     }
 
     /// Adds to the text until the value that begins here is whole; says whether it is silence, and its length.
-    fn whole(&mut self, place: Place) -> Result<(bool, usize), Stop<E>> {
+    fn whole(&mut self, place: Position) -> Result<(bool, usize), Stop<E>> {
         loop {
             let rest = self.text.rest();
             let seen = glance(rest);
@@ -468,16 +468,18 @@ mod tests {
     fn names(text: &str) -> (Vec<String>, Vec<String>) {
         let results = [1, 2, 7, 50, CHUNK].map(|chunk| {
             let (mut names, mut problems, mut silent) = (Vec::new(), Vec::new(), 0);
-            let each = &mut |found: Found<Event>| {
+            let each = &mut |found: Replayed<Event>| {
                 match found {
-                    Found::Event(event) => names.push(event.record().map_or("-".into(), |r| r.event_name.clone())),
-                    Found::Problem(Unreadable { problem, .. }) => problems.push(problem),
-                    Found::End { .. } => {}
+                    Replayed::Event(event) => names.push(event.record().map_or("-".into(), |r| r.event_name.clone())),
+                    Replayed::Problem(Unreadable { problem, .. }) => problems.push(problem),
+                    Replayed::End { .. } => {}
                 }
                 Ok::<_, Stop<()>>(())
             };
             let text = Text::new(Box::new(io::Cursor::new(text.to_owned())), chunk);
-            assert!(Reader { input: &Input::Standard, text, silent: &mut silent, judge: Some, each }.values().is_ok());
+            assert!(
+                ValueReader { input: &Input::Standard, text, silent: &mut silent, judge: Some, each }.values().is_ok()
+            );
             (names, problems)
         });
         assert!(results.iter().all(|result| *result == results[0]), "{results:?}");
@@ -535,9 +537,9 @@ mod tests {
             let inputs = vec![Ok(Input::File(path))];
             let read = read_all(inputs, Some, |found| {
                 match found {
-                    Found::Event(_) => events += 1,
-                    Found::Problem(_) => problems += 1,
-                    Found::End { .. } => {}
+                    Replayed::Event(_) => events += 1,
+                    Replayed::Problem(_) => problems += 1,
+                    Replayed::End { .. } => {}
                 }
                 Ok::<_, ()>(())
             });

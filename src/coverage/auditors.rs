@@ -14,9 +14,9 @@ use aws_types::SdkConfig;
 use serde_json::Value;
 
 use super::alarms::{deaf, topics};
-use super::listening::audiences;
+use super::topics::audiences;
 use super::trail::Trail;
-use super::{About, Check, Look, Parts, Verdict, in_region, is_missing, plain, why};
+use super::{About, Check, Observation, Stack, Verdict, in_region, is_missing, plain, why};
 use crate::escape::name;
 
 pub(super) static CIS: About = About {
@@ -44,9 +44,9 @@ const NOT_COUNTED: [&str; 2] = [
 ];
 
 /// Looks at the log groups of the trails, in their own Regions.
-pub(super) async fn look(sdk: &SdkConfig, guard: &Parts, trails: &[Trail]) -> Check {
+pub(super) async fn look(sdk: &SdkConfig, guard: &Stack, trails: &[Trail]) -> Check {
     let wanted = guard.parameter("CloudTrailLogGroupName");
-    let bad = |text: String| if wanted.is_some() { Look::fail(text) } else { Look::warn(text) };
+    let bad = |text: String| if wanted.is_some() { Observation::fail(text) } else { Observation::warn(text) };
     let mut looks = Vec::new();
     let any_logs = trails.iter().any(Trail::may_log);
     for trail in trails.iter().filter(|trail| trail.may_log() || !any_logs) {
@@ -58,7 +58,7 @@ pub(super) async fn look(sdk: &SdkConfig, guard: &Parts, trails: &[Trail]) -> Ch
             continue;
         };
         let sdk = in_region(sdk, region);
-        let clients = Clients { logs: Logs::new(&sdk), cloudwatch: CloudWatch::new(&sdk), sns: Sns::new(&sdk) };
+        let clients = AuditorClients { logs: Logs::new(&sdk), cloudwatch: CloudWatch::new(&sdk), sns: Sns::new(&sdk) };
         looks.push(clients.look(guard, region, group, trail.sees_kms(), &bad).await);
     }
     if looks.is_empty() {
@@ -77,21 +77,21 @@ pub(super) async fn look(sdk: &SdkConfig, guard: &Parts, trails: &[Trail]) -> Ch
     Check::of(&CIS, looks.into_iter().filter(|look| Some(look.verdict.rank()) == best).collect())
 }
 
-struct Clients {
+struct AuditorClients {
     logs: Logs,
     cloudwatch: CloudWatch,
     sns: Sns,
 }
 
-impl Clients {
+impl AuditorClients {
     async fn look(
         &self,
-        guard: &Parts,
+        guard: &Stack,
         region: &str,
         group: &str,
         trail_sees_kms: Option<bool>,
-        bad: &impl Fn(String) -> Look,
-    ) -> Look {
+        bad: &impl Fn(String) -> Observation,
+    ) -> Observation {
         let shown = name(group, 256);
         let mut filters = Vec::new();
         let mut pages = self.logs.describe_metric_filters().log_group_name(group).into_paginator().items().send();
@@ -110,23 +110,23 @@ impl Clients {
                 }
                 Err(error) => {
                     let reason = why("logs:DescribeMetricFilters", &error);
-                    return Look::unknown(&format!("What metric filters the log group {shown} has"), &reason);
+                    return Observation::unknown(&format!("What metric filters the log group {shown} has"), &reason);
                 }
             }
         }
-        let mut nearest: Option<Look> = None;
+        let mut nearest: Option<Observation> = None;
         for filter in &filters {
             let look = match self.filter(filter).await {
-                Ok(Counts::All) => self.alarmed(guard, filter, bad).await,
-                Ok(Counts::None) if !speaks_of_kms(filter) => continue,
-                Ok(Counts::None) => bad(format!(
+                Ok(Counted::All) => self.alarmed(guard, filter, bad).await,
+                Ok(Counted::None) if !speaks_of_kms(filter) => continue,
+                Ok(Counted::None) => bad(format!(
                     "The metric filter {} on {shown} speaks of KMS and matches neither DisableKey nor ScheduleKeyDeletion.",
                     called(filter)
                 )),
-                Ok(Counts::Some(missed)) => {
+                Ok(Counted::Some(missed)) => {
                     bad(format!("The metric filter {} on {shown} doesn't match every {missed} call.", called(filter)))
                 }
-                Ok(Counts::TooMuch) => bad(format!(
+                Ok(Counted::TooMuch) => bad(format!(
                     "The metric filter {} on {shown} also counts calls that harm no key, so its alarm says nothing.",
                     called(filter)
                 )),
@@ -138,7 +138,7 @@ impl Clients {
                     .advise("Mend the trail: the checks trail-logging and trail-records-kms say how.");
             }
             if matches!(look.verdict, Verdict::Pass(_)) && trail_sees_kms.is_none() {
-                return Look::unknown(
+                return Observation::unknown(
                     "Whether the metric filter gets to see KMS's calls",
                     "the trail isn't known to log them",
                 );
@@ -158,14 +158,14 @@ impl Clients {
     }
 
     /// Asks CloudWatch Logs what the filter's pattern matches.
-    async fn filter(&self, filter: &MetricFilter) -> Result<Counts, Look> {
+    async fn filter(&self, filter: &MetricFilter) -> Result<Counted, Observation> {
         let records: Vec<_> = COUNTED.iter().chain(&NOT_COUNTED).map(|event| record(event)).collect();
         let lines = records.iter().map(|(_, line)| line.clone()).collect();
         let pattern = filter.filter_pattern().unwrap_or_default();
         let answer = self.logs.test_metric_filter().filter_pattern(pattern).set_log_event_messages(Some(lines));
         let answer = answer.send().await.map_err(|error| {
             let reason = why("logs:TestMetricFilter", &error);
-            Look::unknown(&format!("What the metric filter {} matches", called(filter)), &reason)
+            Observation::unknown(&format!("What the metric filter {} matches", called(filter)), &reason)
         })?;
         // Messages are numbered from 1.
         let matched = |at: usize| {
@@ -175,16 +175,16 @@ impl Clients {
         let missed = records.iter().enumerate().take(COUNTED.len()).filter(|(at, _)| !matched(*at));
         let missed: Vec<_> = missed.map(|(_, (call, _))| call.clone()).collect();
         Ok(match missed.first() {
-            Some(_) if missed.len() == COUNTED.len() => Counts::None,
-            Some(call) => Counts::Some(call.clone()),
-            None if (COUNTED.len()..records.len()).any(matched) => Counts::TooMuch,
-            None => Counts::All,
+            Some(_) if missed.len() == COUNTED.len() => Counted::None,
+            Some(call) => Counted::Some(call.clone()),
+            None if (COUNTED.len()..records.len()).any(matched) => Counted::TooMuch,
+            None => Counted::All,
         })
     }
 
     /// Whether an alarm on one of the filter's metrics goes off at one event, and is heard.
-    async fn alarmed(&self, guard: &Parts, filter: &MetricFilter, bad: &impl Fn(String) -> Look) -> Look {
-        let mut nearest: Option<Look> = None;
+    async fn alarmed(&self, guard: &Stack, filter: &MetricFilter, bad: &impl Fn(String) -> Observation) -> Observation {
+        let mut nearest: Option<Observation> = None;
         for metric in filter.metric_transformations() {
             let (namespace, metric_name) = (metric.metric_namespace(), metric.metric_name());
             let asked = self.cloudwatch.describe_alarms_for_metric().namespace(namespace).metric_name(metric_name);
@@ -192,7 +192,10 @@ impl Clients {
                 Ok(answer) => answer.metric_alarms.unwrap_or_default(),
                 Err(error) => {
                     let reason = why("cloudwatch:DescribeAlarmsForMetric", &error);
-                    return Look::unknown(&format!("Which alarms the metric {} has", name(metric_name, 256)), &reason);
+                    return Observation::unknown(
+                        &format!("Which alarms the metric {} has", name(metric_name, 256)),
+                        &reason,
+                    );
                 }
             };
             let audiences = audiences(&self.sns, topics(&alarms)).await;
@@ -206,13 +209,13 @@ impl Clients {
                 }
                 match deaf(alarm, &audiences, guard, &called_alarm) {
                     None => {
-                        return Look::pass(format!(
+                        return Observation::pass(format!(
                             "The metric filter {} and the alarm {called_alarm} tell of both.",
                             called(filter)
                         ));
                     }
-                    Some(Look { verdict: Verdict::Fail(text), fix }) => {
-                        nearest = Some(Look { fix, ..bad(text) });
+                    Some(Observation { verdict: Verdict::Fail(text), fix }) => {
+                        nearest = Some(Observation { fix, ..bad(text) });
                     }
                     Some(look) => nearest = Some(look),
                 }
@@ -223,7 +226,7 @@ impl Clients {
 }
 
 /// What a filter counts of the calls that it should count.
-enum Counts {
+enum Counted {
     All,
     /// Not every call of this name.
     Some(String),
@@ -284,7 +287,7 @@ fn sleeps(alarm: &MetricAlarm, metric: &MetricTransformation) -> Option<String> 
 }
 
 /// The commands that add filter and alarm beside what is there, and the parameter that does both.
-fn add(look: Look, guard: &Parts, region: &str, group: &str) -> Look {
+fn add(look: Observation, guard: &Stack, region: &str, group: &str) -> Observation {
     let (region, shown) = (plain(region, "REGION"), plain(group, "GROUP"));
     let topic = plain(guard.alerts_topic().unwrap_or_default(), "TOPIC-ARN");
     if !look.fix.is_empty() {

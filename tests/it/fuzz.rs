@@ -1,9 +1,5 @@
 //! Input that no one would send: no panic, no hang, and every alert sound. `FUZZ_CASES` sets how many (`make fuzz`).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
-
-mod sound;
-
 use std::sync::LazyLock;
 
 use kms_key_guard::assess::assess;
@@ -16,7 +12,7 @@ use proptest::sample::Index;
 use serde_json::{Map, Value, json};
 use time::macros::datetime;
 
-use sound::{assert_sound, samples};
+use crate::sound::{assert_sound, samples};
 
 const ALL: OptIns = OptIns { denied_attempts: true, lost_key_use: true };
 
@@ -203,7 +199,7 @@ fn huge_numbers_and_dates_do_no_harm() {
 #[cfg(feature = "cli")]
 mod replay {
     use super::*;
-    use kms_key_guard::replay::{Found, Input, read_all};
+    use kms_key_guard::replay::{Input, Replayed, read_all};
 
     fn judge(event: Event) -> Option<String> {
         let now = datetime!(2026-11-21 03:12:44 UTC);
@@ -216,9 +212,9 @@ mod replay {
         let (mut findings, mut silent, mut problems) = (Vec::new(), 0, Vec::new());
         let Ok(()) = read_all(vec![Ok(Input::File(path.clone()))], judge, |found| {
             match found {
-                Found::Event(finding) => findings.push(finding),
-                Found::Problem(problem) => problems.push(problem.problem),
-                Found::End { silent: count } => silent += count,
+                Replayed::Event(finding) => findings.push(finding),
+                Replayed::Problem(problem) => problems.push(problem.problem),
+                Replayed::End { silent: count } => silent += count,
             }
             Ok::<_, std::convert::Infallible>(())
         });

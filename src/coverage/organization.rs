@@ -34,7 +34,7 @@ pub static HEARD: About = About {
 };
 
 /// An account and a Region.
-pub type Place = (String, Region);
+pub type Spoke = (String, Region);
 
 /// What is wrong with a place, the worst first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,14 +55,14 @@ pub struct Roster {
     /// In how many Regions each.
     pub regions: usize,
     /// What is missing, by place.
-    pub missing: BTreeMap<Place, Missing>,
+    pub missing: BTreeMap<Spoke, Missing>,
     /// What couldn't be looked at, in sentences that are already inert.
     pub unknown: Vec<String>,
 }
 
 /// What the organization should be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Expected {
+pub struct ExpectedSpokes {
     /// The accounts that StackSets reach, and whether each has been there long enough for a heartbeat.
     pub members: BTreeMap<String, bool>,
     /// The account that StackSets don't reach.
@@ -75,16 +75,16 @@ impl Roster {
     /// Compares what should be with what is. `instances` holds what is wrong with each instance, None if nothing is;
     /// without it, or without the heartbeats, that part is left out.
     pub fn of(
-        expected: &Expected,
-        instances: Option<&BTreeMap<Place, Option<String>>>,
-        heard: Option<&BTreeSet<Place>>,
+        expected: &ExpectedSpokes,
+        instances: Option<&BTreeMap<Spoke, Option<String>>>,
+        heard: Option<&BTreeSet<Spoke>>,
     ) -> Self {
         let mut missing = BTreeMap::new();
         let places =
             |account: &String| expected.regions.iter().map(|region| (account.clone(), region.clone())).collect();
-        let silent = |place: &Place| heard.is_some_and(|heard| !heard.contains(place));
+        let silent = |place: &Spoke| heard.is_some_and(|heard| !heard.contains(place));
         for (account, settled) in &expected.members {
-            let places: Vec<Place> = places(account);
+            let places: Vec<Spoke> = places(account);
             for place in places {
                 let wrong = match instances.map(|instances| instances.get(&place)) {
                     Some(None) => Some(Missing::NoSpoke),
@@ -95,7 +95,7 @@ impl Roster {
             }
         }
         if let Some(account) = &expected.management {
-            let places: Vec<Place> = places(account);
+            let places: Vec<Spoke> = places(account);
             missing.extend(places.into_iter().filter(silent).map(|place| (place, Missing::Silent)));
         }
         let accounts = expected.members.len() + usize::from(expected.management.is_some());
@@ -116,8 +116,8 @@ impl Roster {
             self.regions,
             self.missing.len()
         )];
-        type Kind = fn(&Missing) -> bool;
-        let kinds: [(&str, Kind); 3] = [
+        type IsOne = fn(&Missing) -> bool;
+        let kinds: [(&str, IsOne); 3] = [
             ("have no spoke", |missing| matches!(missing, Missing::NoSpoke)),
             ("have a spoke that isn't healthy", |missing| matches!(missing, Missing::NotHealthy(_))),
             ("were silent for 26 hours", |missing| matches!(missing, Missing::Silent)),
@@ -144,7 +144,7 @@ impl Roster {
     }
 
     /// The places account by account, as far as there is room.
-    fn named(&self, places: &[(&Place, &Missing)]) -> String {
+    fn named(&self, places: &[(&Spoke, &Missing)]) -> String {
         let mut accounts: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for ((account, region), missing) in places {
             let words = match missing {
@@ -221,7 +221,7 @@ async fn expected(
     organizations: &aws_sdk_organizations::Client,
     set: &StackSet,
     now: OffsetDateTime,
-) -> Result<Expected, String> {
+) -> Result<ExpectedSpokes, String> {
     let described = organizations.describe_organization().send().await.map_err(said)?;
     let management = described.organization.and_then(|organization| organization.master_account_id);
     let mut members = BTreeMap::new();
@@ -251,14 +251,14 @@ async fn expected(
             }
         }
     }
-    Ok(Expected { members, management, regions: set.regions.clone() })
+    Ok(ExpectedSpokes { members, management, regions: set.regions.clone() })
 }
 
 /// What the StackSet says of each instance: None if it is well.
 async fn instances(
     stacks: &aws_sdk_cloudformation::Client,
     set: &StackSet,
-) -> Result<BTreeMap<Place, Option<String>>, String> {
+) -> Result<BTreeMap<Spoke, Option<String>>, String> {
     let request = stacks.list_stack_instances().stack_set_name(STACK_SET).call_as(set.call_as.clone()).max_results(100);
     let (mut pages, mut found) = (request.into_paginator().send(), BTreeMap::new());
     while let Some(page) = pages.next().await {
@@ -301,7 +301,7 @@ async fn heard(
     logs: &aws_sdk_cloudwatchlogs::Client,
     group: &str,
     now: OffsetDateTime,
-) -> Result<BTreeSet<Place>, String> {
+) -> Result<BTreeSet<Spoke>, String> {
     let since = (now - HEARD_WITHIN).unix_timestamp() * 1_000;
     let request = logs.filter_log_events().log_group_name(group).start_time(since);
     let (mut pages, mut heard) = (request.into_paginator().send(), BTreeSet::new());
@@ -312,7 +312,7 @@ async fn heard(
 }
 
 /// Where a heartbeat comes from, in EventBridge's words and not in the sender's.
-fn place(message: &str) -> Option<Place> {
+fn place(message: &str) -> Option<Spoke> {
     #[derive(Deserialize)]
     struct Heartbeat {
         account: String,
@@ -334,20 +334,20 @@ mod tests {
     const MEMBER: &str = "444455556666";
     const HUB: &str = "111122223333";
 
-    fn place(account: &str, region: &str) -> Place {
+    fn place(account: &str, region: &str) -> Spoke {
         (account.to_owned(), region.parse().unwrap())
     }
 
-    fn expected(regions: &[&str]) -> Expected {
-        Expected {
+    fn expected(regions: &[&str]) -> ExpectedSpokes {
+        ExpectedSpokes {
             members: [(MEMBER.to_owned(), true), (HUB.to_owned(), true)].into(),
             management: Some(MANAGEMENT.to_owned()),
             regions: regions.iter().map(|region| region.parse().unwrap()).collect(),
         }
     }
 
-    fn all(regions: &[&str]) -> (BTreeMap<Place, Option<String>>, BTreeSet<Place>) {
-        let places = |accounts: &[&str]| -> Vec<Place> {
+    fn all(regions: &[&str]) -> (BTreeMap<Spoke, Option<String>>, BTreeSet<Spoke>) {
+        let places = |accounts: &[&str]| -> Vec<Spoke> {
             accounts.iter().flat_map(|account| regions.iter().map(|region| place(account, region))).collect()
         };
         let instances = places(&[MEMBER, HUB]).into_iter().map(|place| (place, None)).collect();

@@ -3,6 +3,8 @@
 //! It keeps nothing between two runs but the line that each leaves in its own log: what the coverage run before this one
 //! found broken is read back from there, so that people hear of it once when it breaks and once when it is mended.
 
+pub mod sweep;
+
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_cloudwatchlogs::error::DisplayErrorContext;
@@ -18,19 +20,19 @@ use tracing::{error, info, warn};
 
 use crate::assess::assess;
 use crate::config::WatchConfig;
-use crate::count::{CHECKS_FAILED, Counts, DAYS_LEFT, HEARTBEAT, KEYS_IN_DANGER, KEYS_NOT_LOOKED_AT, Run};
+use crate::coverage::organization::{Roster, roster};
 use crate::coverage::{self, Check, Verdict};
 use crate::error::Error;
 use crate::escape::{inert, name};
 use crate::finding::Finding;
 use crate::handler::REPORT_RESERVE;
 use crate::key::{Region, is_account_id};
+use crate::metrics::{CHECKS_FAILED, DAYS_LEFT, HEARTBEAT, KEYS_IN_DANGER, KEYS_NOT_LOOKED_AT, Metrics, Run};
 use crate::publish::Publisher;
 use crate::render::Alert;
 use crate::render::digest::{Contents, Digest};
 use crate::render::text::why_unknown;
-use crate::roster::{Roster, roster};
-use crate::sweep::{paced, sweep};
+use crate::watch::sweep::{paced, sweep};
 
 /// Messages a second to SNS: a third of its smallest quota, 300.
 /// <https://docs.aws.amazon.com/general/latest/gr/sns.html>
@@ -51,33 +53,33 @@ pub struct Watch {
     kms: aws_sdk_kms::Client,
     logs: aws_sdk_cloudwatchlogs::Client,
     publisher: Publisher,
-    counts: Counts,
+    metrics: Metrics,
 }
 
 /// What the schedule asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct Tick {
-    look: Look,
+    look: Task,
     time: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Look {
+enum Task {
     Sweep,
     Coverage,
 }
 
 /// Where the function is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Home {
     /// The account.
     pub account: String,
     /// The Region.
     pub region: Region,
 }
 
-impl Place {
+impl Home {
     /// By a function's ARN.
     ///
     /// # Errors
@@ -94,7 +96,7 @@ impl Place {
 
 /// What became of a run; the function's answer.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
-pub struct Outcome {
+pub struct WatchOutcome {
     /// `done`.
     pub outcome: &'static str,
     /// `sweep` or `coverage`.
@@ -121,22 +123,22 @@ impl Watch {
         sdk: SdkConfig,
         kms: aws_sdk_kms::Client,
         sns: aws_sdk_sns::Client,
-        counts: Counts,
+        metrics: Metrics,
     ) -> Self {
         let publisher = Publisher::new(sns, config.alerts_topic.clone(), config.findings_topic.clone());
         let logs = aws_sdk_cloudwatchlogs::Client::new(&sdk);
-        Self { config, sdk, kms, logs, publisher, counts }
+        Self { config, sdk, kms, logs, publisher, metrics }
     }
 
     /// Handles one tick of the schedule.
     ///
     /// # Errors
     /// The tick can't be understood, KMS lists no keys, or something couldn't be published; Lambda then repeats it.
-    pub async fn handle(&self, invocation: LambdaEvent<Box<RawValue>>) -> Result<Outcome, Diagnostic> {
+    pub async fn handle(&self, invocation: LambdaEvent<Box<RawValue>>) -> Result<WatchOutcome, Diagnostic> {
         let left = invocation.context.deadline().duration_since(SystemTime::now());
         // A deadline that had passed before the function was asked is none: a runtime other than Lambda's.
         let until = Instant::now() + left.unwrap_or(WITHOUT_DEADLINE);
-        let place = Place::of_function(&invocation.context.invoked_function_arn)?;
+        let place = Home::of_function(&invocation.context.invoked_function_arn)?;
         let done = self.answer(invocation.payload.get(), &place, OffsetDateTime::now_utc(), until).await;
         Ok(done.inspect_err(|cause| error!(cause = %cause, outcome = "failed", "watch"))?)
     }
@@ -148,16 +150,16 @@ impl Watch {
     pub async fn answer(
         &self,
         payload: &str,
-        place: &Place,
+        place: &Home,
         now: OffsetDateTime,
         until: Instant,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<WatchOutcome, Error> {
         let (look, time) = tick(payload)?;
         let (outcome, run) = match look {
-            Look::Sweep => self.sweep(place, time, now, until).await?,
-            Look::Coverage => self.coverage(place, time, now, until).await?,
+            Task::Sweep => self.sweep(place, time, now, until).await?,
+            Task::Coverage => self.coverage(place, time, now, until).await?,
         };
-        self.counts.run(&run);
+        self.metrics.run(&run);
         info!(
             look = outcome.look,
             time = run.time,
@@ -175,11 +177,11 @@ impl Watch {
     /// Every key in danger: one digest for people, a finding a key for machines, and reminders on their days.
     async fn sweep(
         &self,
-        place: &Place,
+        place: &Home,
         time: OffsetDateTime,
         now: OffsetDateTime,
         until: Instant,
-    ) -> Result<(Outcome, Run), Error> {
+    ) -> Result<(WatchOutcome, Run), Error> {
         // Half of the time is for looking, half for publishing.
         let looked = Instant::now() + until.saturating_duration_since(Instant::now()) / 2;
         let (swept, mut checks, spokes) =
@@ -217,7 +219,7 @@ impl Watch {
             Some((CHECKS_FAILED, failed.len() as f64)),
         ];
         let run = run("sweep", time, failed, held_back, values.into_iter().flatten().collect());
-        let outcome = Outcome {
+        let outcome = WatchOutcome {
             outcome: "done",
             look: "sweep",
             keys: Some(swept.listed),
@@ -232,11 +234,11 @@ impl Watch {
     /// What broke since the last coverage run, and what was mended.
     async fn coverage(
         &self,
-        place: &Place,
+        place: &Home,
         time: OffsetDateTime,
         now: OffsetDateTime,
         until: Instant,
-    ) -> Result<(Outcome, Run), Error> {
+    ) -> Result<(WatchOutcome, Run), Error> {
         let (checks, before) = tokio::join!(self.checks(&place.region), self.failed_before(time));
         let before = before.unwrap_or_else(|why| {
             // Better said twice than not at all.
@@ -256,7 +258,7 @@ impl Watch {
         let run = run("coverage", time, failed, held_back, values);
         let failed = run.failed.clone();
         Ok((
-            Outcome {
+            WatchOutcome {
                 outcome: "done",
                 look: "coverage",
                 keys: None,
@@ -323,7 +325,7 @@ impl Watch {
     async fn failed_before(&self, time: OffsetDateTime) -> Result<Option<Vec<String>>, String> {
         let since = (time - LOOK_BACK).unix_timestamp() * 1_000;
         let request = self.logs.filter_log_events().log_group_name(&self.config.log_group).start_time(since);
-        let request = request.filter_pattern(format!("{{ $.{HEARTBEAT} = 1 && $.Look = \"coverage\" }}"));
+        let request = request.filter_pattern(format!("{{ $.{HEARTBEAT} = 1 && $.Task = \"coverage\" }}"));
         let (mut pages, mut left) = (request.into_paginator().send(), Vec::new());
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| inert(&DisplayErrorContext(error).to_string(), 400))?;
@@ -375,7 +377,7 @@ fn failing(checks: &[Check], before: &[String]) -> Vec<String> {
 }
 
 /// Reads what the schedule sends.
-fn tick(payload: &str) -> Result<(Look, OffsetDateTime), Error> {
+fn tick(payload: &str) -> Result<(Task, OffsetDateTime), Error> {
     let tick: Tick = serde_json::from_str(payload).map_err(|error| Error::Input {
         problem: format!(
             "is {}, which can't be read ({})",
@@ -451,7 +453,7 @@ mod tests {
 
     #[test]
     fn line_that_a_coverage_run_left_is_found_among_others() {
-        let line = r#"{"_aws":{},"Function":"w","Look":"coverage","ScheduledTime":"2026-11-22T06:00:00Z","Failed":["trail-logging"],"Heartbeat":1}"#;
+        let line = r#"{"_aws":{},"Function":"w","Task":"coverage","ScheduledTime":"2026-11-22T06:00:00Z","Failed":["trail-logging"],"Heartbeat":1}"#;
         assert_eq!(left_by_coverage(line), Some((datetime!(2026-11-22 06:00 UTC), vec!["trail-logging".to_owned()])));
         for other in [
             "",
@@ -467,7 +469,7 @@ mod tests {
     #[test]
     fn only_the_schedules_own_input_is_taken() {
         let (look, time) = tick(r#"{"look": "sweep", "time": "2026-11-22T06:00:00Z"}"#).unwrap();
-        assert_eq!((look, time), (Look::Sweep, datetime!(2026-11-22 06:00 UTC)));
+        assert_eq!((look, time), (Task::Sweep, datetime!(2026-11-22 06:00 UTC)));
         for (wrong, says) in [
             ("", "can't be read"),
             (r#"{"look": "everything", "time": "2026-11-22T06:00:00Z"}"#, "expected 'sweep' or 'coverage'"),
@@ -482,8 +484,8 @@ mod tests {
 
     #[test]
     fn place_is_that_of_the_function() {
-        let place = Place::of_function("arn:aws:lambda:eu-west-1:111122223333:function:guard-watch").unwrap();
+        let place = Home::of_function("arn:aws:lambda:eu-west-1:111122223333:function:guard-watch").unwrap();
         assert_eq!((place.account.as_str(), place.region.as_str()), ("111122223333", "eu-west-1"));
-        assert!(Place::of_function("guard-watch").is_err());
+        assert!(Home::of_function("guard-watch").is_err());
     }
 }

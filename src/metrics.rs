@@ -49,9 +49,9 @@ pub struct Run {
 
 /// Where the counts go until they are written; without one they go nowhere.
 #[derive(Clone, Copy, Default)]
-pub struct Counts(Option<&'static Collector>);
+pub struct Metrics(Option<&'static Collector>);
 
-impl Counts {
+impl Metrics {
     /// Starts counting for the function of this name.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Counts {
         collector.map(|collector| Self(Some(collector))).map_err(|error| Error::Metrics(error.to_string()))
     }
 
-    /// Counts a finding.
+    /// Metrics a finding.
     pub fn finding(self, finding: &Finding, held_back: bool) {
         if finding.detection.is_loss() && finding.detection.activity == Activity::Create {
             counter!(KEYS_AT_RISK).increment(1);
@@ -72,7 +72,7 @@ impl Counts {
         self.write();
     }
 
-    /// Counts a run of the watch function that came to its end, and leaves what the next one has to know: one line.
+    /// Metrics a run of the watch function that came to its end, and leaves what the next one has to know: one line.
     #[cfg(feature = "watch")]
     pub fn run(self, run: &Run) {
         let Self(Some(collector)) = self else { return };
