@@ -31,15 +31,15 @@ DAYS = 30
 PLACES = 1_000 * 17
 HOURS = 24 * DAYS
 METRIC_HOURS = {
-    "HEARTBEAT": HOURS,
-    "CHECKS_FAILED": HOURS,
-    "KEYS_IN_DANGER": DAYS,
-    "KEYS_NOT_LOOKED_AT": DAYS,
-    "DAYS_LEFT": DAYS,
-    "KEYS_AT_RISK": 0,
-    "HELD_BACK": 0,
+    "Heartbeat": HOURS,
+    "ChecksFailed": HOURS,
+    "KeysInDanger": DAYS,
+    "KeysNotLookedAt": DAYS,
+    "DaysLeft": DAYS,
+    "KeysAtRisk": 0,
+    "HeldBack": 0,
 }
-"""In how many hours of a month a quiet guard writes each of its own metrics, which are named as in `src/count.rs`: checks come
+"""In how many hours of a month a quiet guard writes each of its own metrics, those of `ALL` in `src/metrics.rs`: checks come
 every hour, a sweep every day."""
 WATCH = {"memory GB": 0.25, "sweep seconds": 10.0, "check seconds": 5.0}
 """The watch function, a sweep a day and a check every hour: more than ten times what they take on the local AWS."""

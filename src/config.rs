@@ -247,9 +247,12 @@ pub fn is_role(arn: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@/-".contains(&b))
 }
 
+/// How long look-ups may take together, unless `ENRICH_TIMEOUT_MS` says otherwise.
+pub const DEFAULT_ENRICH_TIMEOUT: Duration = Duration::from_millis(2_000);
+
 fn budget(value: Option<String>) -> Result<Duration, Error> {
     const TAKES: &str = "whole milliseconds from 0 (no look-ups) to 10000";
-    let Some(held) = value else { return Ok(Duration::from_millis(2_000)) };
+    let Some(held) = value else { return Ok(DEFAULT_ENRICH_TIMEOUT) };
     match held.parse() {
         Ok(ms @ 0..=10_000) => Ok(Duration::from_millis(ms)),
         _ => Err(wrong(ENRICH_TIMEOUT_MS, Some(&held), TAKES)),

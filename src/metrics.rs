@@ -30,6 +30,9 @@ pub const KEYS_NOT_LOOKED_AT: &str = "KeysNotLookedAt";
 pub const DAYS_LEFT: &str = "DaysLeft";
 /// How many checks of the guard itself failed.
 pub const CHECKS_FAILED: &str = "ChecksFailed";
+/// All of them, as the dashboard shows and the cost counts them.
+pub const ALL: [&str; 7] =
+    [KEYS_AT_RISK, HELD_BACK, HEARTBEAT, KEYS_IN_DANGER, KEYS_NOT_LOOKED_AT, DAYS_LEFT, CHECKS_FAILED];
 
 /// A run of the watch function, as it is counted and remembered.
 #[cfg(feature = "watch")]
@@ -61,7 +64,7 @@ impl Metrics {
         collector.map(|collector| Self(Some(collector))).map_err(|error| Error::Metrics(error.to_string()))
     }
 
-    /// Metrics a finding.
+    /// Counts a finding.
     pub fn finding(self, finding: &Finding, held_back: bool) {
         if finding.detection.is_loss() && finding.detection.activity == Activity::Create {
             counter!(KEYS_AT_RISK).increment(1);
@@ -72,7 +75,7 @@ impl Metrics {
         self.write();
     }
 
-    /// Metrics a run of the watch function that came to its end, and leaves what the next one has to know: one line.
+    /// Counts a run of the watch function that came to its end, and leaves what the next one has to know: one line.
     #[cfg(feature = "watch")]
     pub fn run(self, run: &Run) {
         let Self(Some(collector)) = self else { return };

@@ -64,19 +64,8 @@ impl GuardPart {
 /// What a call that succeeded did to the guard, by its `requestParameters`; None if nothing.
 pub fn judge(record: &Record, request: &Value) -> Option<Tampering> {
     let call = Call { action: action(&record.event_name), request };
-    let (part, given, happened) = match record.event_source.strip_suffix(".amazonaws.com")? {
-        "events" => call.on_rules(),
-        "lambda" => call.on_functions(),
-        "sns" => call.on_topics(),
-        "sqs" => call.on_queues(),
-        "monitoring" => call.on_alarms(),
-        "scheduler" => call.on_schedules(),
-        "iam" => call.on_roles(),
-        "logs" => call.on_logs(),
-        "cloudformation" => call.on_stacks(),
-        "cloudtrail" => call.on_trails(),
-        _ => None,
-    }?;
+    let (.., part, field, happened) = *call.row(record.event_source.strip_suffix(".amazonaws.com")?)?;
+    let given = call.name_of(part, field);
     let mut particulars = Vec::new();
     let trusted = given.as_deref().filter(|given| is_word(given));
     match &given {
@@ -103,8 +92,82 @@ fn action(event_name: &str) -> &str {
     event_name.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default()
 }
 
-/// A part, the name that the record has for it, and what happened to it.
-type TamperedPart = Option<(GuardPart, Option<String>, &'static str)>;
+/// When a call counts, by its parameters; one that the record doesn't hold may be anything.
+#[derive(Clone, Copy)]
+enum When {
+    Any,
+    /// The field is this text.
+    Has(&'static str, &'static str),
+    /// The field is this truth value, and the record says so.
+    Is(&'static str, bool),
+    /// The field isn't this truth value, or the record doesn't say so.
+    IsNot(&'static str, bool),
+    /// `attributeName` is this one.
+    Sets(&'static str),
+    /// The trail's new selectors don't log the deletion of keys.
+    LeavesKmsOut,
+    /// The trail's new selectors aren't in the record.
+    HoldsNoSelectors,
+}
+
+/// A call that switches a part off: service, operation, when it counts, the part, the field with its name, and what
+/// happened to it.
+type WatchedCall = (&'static str, &'static str, When, GuardPart, &'static str, &'static str);
+
+/// The calls, read beside docs/detections.md, which a test compares with it; the first row that fits counts.
+#[rustfmt::skip]
+static CALLS: [WatchedCall; 45] = [
+    ("events", "DisableRule", When::Any, GuardPart::Rule, "name", "rule disabled"),
+    ("events", "DeleteRule", When::Any, GuardPart::Rule, "name", "rule deleted"),
+    ("events", "PutRule", When::Has("state", "DISABLED"), GuardPart::Rule, "name", "rule disabled"),
+    ("events", "PutRule", When::Any, GuardPart::Rule, "name", "rule changed"),
+    ("events", "RemoveTargets", When::Any, GuardPart::Rule, "rule", "rule's targets removed"),
+    ("events", "PutTargets", When::Any, GuardPart::Rule, "rule", "rule's targets changed"),
+    ("lambda", "DeleteFunction", When::Any, GuardPart::Function, "functionName", "function deleted"),
+    ("lambda", "PutFunctionConcurrency", When::Any, GuardPart::Function, "functionName", "function throttled"),
+    ("lambda", "UpdateFunctionCode", When::IsNot("dryRun", true), GuardPart::Function, "functionName", "function's code replaced"),
+    ("lambda", "UpdateFunctionConfiguration", When::Any, GuardPart::Function, "functionName", "function's settings changed"),
+    ("lambda", "RemovePermission", When::Any, GuardPart::Function, "functionName", "function closed to a caller"),
+    ("lambda", "PutFunctionEventInvokeConfig", When::Any, GuardPart::Function, "functionName", "function's handling of failures changed"),
+    ("lambda", "UpdateFunctionEventInvokeConfig", When::Any, GuardPart::Function, "functionName", "function's handling of failures changed"),
+    ("lambda", "DeleteFunctionEventInvokeConfig", When::Any, GuardPart::Function, "functionName", "function's handling of failures changed"),
+    ("sns", "DeleteTopic", When::Any, GuardPart::Topic, "topicArn", "topic deleted"),
+    ("sns", "RemovePermission", When::Any, GuardPart::Topic, "topicArn", "topic's policy changed"),
+    ("sns", "SetTopicAttributes", When::Sets("Policy"), GuardPart::Topic, "topicArn", "topic's policy changed"),
+    ("sns", "SetTopicAttributes", When::Sets("KmsMasterKeyId"), GuardPart::Topic, "topicArn", "topic's encryption changed"),
+    ("sns", "Unsubscribe", When::Any, GuardPart::Subscription, "subscriptionArn", "subscription removed"),
+    ("sns", "SetSubscriptionAttributes", When::Sets("FilterPolicy"), GuardPart::Subscription, "subscriptionArn", "subscription filtered"),
+    ("sns", "SetSubscriptionAttributes", When::Sets("FilterPolicyScope"), GuardPart::Subscription, "subscriptionArn", "subscription filtered"),
+    ("sqs", "DeleteQueue", When::Any, GuardPart::Queue, "queueUrl", "queue deleted"),
+    ("sqs", "PurgeQueue", When::Any, GuardPart::Queue, "queueUrl", "queue emptied"),
+    ("sqs", "SetQueueAttributes", When::Any, GuardPart::Queue, "queueUrl", "queue's settings changed"),
+    ("sqs", "RemovePermission", When::Any, GuardPart::Queue, "queueUrl", "queue's policy changed"),
+    ("monitoring", "DeleteAlarms", When::Any, GuardPart::Alarm, "alarmNames", "alarm deleted"),
+    ("monitoring", "DisableAlarmActions", When::Any, GuardPart::Alarm, "alarmNames", "alarm silenced"),
+    ("scheduler", "DeleteSchedule", When::Any, GuardPart::Schedule, "name", "schedule deleted"),
+    ("scheduler", "UpdateSchedule", When::Has("state", "DISABLED"), GuardPart::Schedule, "name", "schedule disabled"),
+    ("scheduler", "UpdateSchedule", When::Any, GuardPart::Schedule, "name", "schedule changed"),
+    ("iam", "DeleteRole", When::Any, GuardPart::Role, "roleName", "role deleted"),
+    ("iam", "UpdateAssumeRolePolicy", When::Any, GuardPart::Role, "roleName", "role's trust changed"),
+    ("iam", "AttachRolePolicy", When::Any, GuardPart::Role, "roleName", "role's permissions changed"),
+    ("iam", "DetachRolePolicy", When::Any, GuardPart::Role, "roleName", "role's permissions changed"),
+    ("iam", "PutRolePolicy", When::Any, GuardPart::Role, "roleName", "role's permissions changed"),
+    ("iam", "DeleteRolePolicy", When::Any, GuardPart::Role, "roleName", "role's permissions changed"),
+    ("iam", "PutRolePermissionsBoundary", When::Any, GuardPart::Role, "roleName", "role's permissions changed"),
+    ("logs", "DeleteLogGroup", When::Any, GuardPart::LogGroup, "logGroupName", "log deleted"),
+    ("cloudformation", "DeleteStack", When::Any, GuardPart::Stack, "stackName", "stack deleted"),
+    ("cloudtrail", "StopLogging", When::Any, GuardPart::Trail, "name", "trail stopped"),
+    ("cloudtrail", "DeleteTrail", When::Any, GuardPart::Trail, "name", "trail deleted"),
+    ("cloudtrail", "PutEventSelectors", When::LeavesKmsOut, GuardPart::Trail, "trailName", "trail leaves KMS out"),
+    ("cloudtrail", "PutEventSelectors", When::HoldsNoSelectors, GuardPart::Trail, "trailName", "trail may leave KMS out"),
+    ("cloudtrail", "UpdateTrail", When::Is("isMultiRegionTrail", false), GuardPart::Trail, "name", "trail covers less"),
+    ("cloudtrail", "UpdateTrail", When::Is("isOrganizationTrail", false), GuardPart::Trail, "name", "trail covers less"),
+];
+
+/// Service and operation of every call that can switch a part off, in the table's order.
+pub fn calls() -> impl Iterator<Item = (&'static str, &'static str)> {
+    CALLS.iter().map(|(service, action, ..)| (*service, *action))
+}
 
 /// A call by its operation and its parameters.
 struct Call<'a> {
@@ -117,138 +180,38 @@ impl Call<'_> {
         text(self.request, field)
     }
 
-    fn found(&self, part: GuardPart, field: &str, happened: &'static str) -> TamperedPart {
-        Some((part, self.text(field), happened))
+    /// The row of the table that this call of a service is; None if it switches nothing off.
+    fn row(&self, service: &str) -> Option<&'static WatchedCall> {
+        let mut rows = CALLS.iter().filter(|(of, action, ..)| *of == service && *action == self.action);
+        rows.find(|(_, _, when, ..)| self.counts(*when))
     }
 
-    fn on_rules(&self) -> TamperedPart {
-        match self.action {
-            "DisableRule" => self.found(GuardPart::Rule, "name", "rule disabled"),
-            "DeleteRule" => self.found(GuardPart::Rule, "name", "rule deleted"),
-            "PutRule" if self.text("state").as_deref() == Some("DISABLED") => {
-                self.found(GuardPart::Rule, "name", "rule disabled")
+    fn counts(&self, when: When) -> bool {
+        match when {
+            When::Any => true,
+            When::Has(field, value) => self.text(field).as_deref() == Some(value),
+            When::Is(field, value) => truth(self.request, field) == Some(value),
+            When::IsNot(field, value) => truth(self.request, field) != Some(value),
+            When::Sets(attribute) => self.text("attributeName").is_none_or(|set| set == attribute),
+            When::LeavesKmsOut => {
+                Selectors::of_request(self.request).is_some_and(|selectors| !selectors.log(Management::KEY_DELETION))
             }
-            "PutRule" => self.found(GuardPart::Rule, "name", "rule changed"),
-            "RemoveTargets" => self.found(GuardPart::Rule, "rule", "rule's targets removed"),
-            "PutTargets" => self.found(GuardPart::Rule, "rule", "rule's targets changed"),
-            _ => None,
+            When::HoldsNoSelectors => Selectors::of_request(self.request).is_none(),
         }
     }
 
-    fn on_functions(&self) -> TamperedPart {
-        let happened = match self.action {
-            "DeleteFunction" => "function deleted",
-            "PutFunctionConcurrency" => "function throttled",
-            "UpdateFunctionCode" if truth(self.request, "dryRun") == Some(true) => return None,
-            "UpdateFunctionCode" => "function's code replaced",
-            "UpdateFunctionConfiguration" => "function's settings changed",
-            "RemovePermission" => "function closed to a caller",
-            "PutFunctionEventInvokeConfig" | "UpdateFunctionEventInvokeConfig" | "DeleteFunctionEventInvokeConfig" => {
-                "function's handling of failures changed"
+    /// The part's name as the record has it, out of a list, an ARN or a URL.
+    fn name_of(&self, part: GuardPart, field: &str) -> Option<String> {
+        match part {
+            GuardPart::Alarm => self.texts(field).into_iter().next(),
+            GuardPart::Queue => Some(self.text(field)?.rsplit('/').next()?.to_owned()),
+            // By name or ARN, whole or in part, with a qualifier or without.
+            GuardPart::Function => {
+                let given = self.text(field)?;
+                let name = given.split_once("function:").map_or(&*given, |(_, name)| name);
+                Some(name.split(':').next()?.to_owned())
             }
-            _ => return None,
-        };
-        // By name or ARN, whole or in part, with a qualifier or without.
-        let given = self.text("functionName");
-        let name = given.as_deref().map(|given| given.split_once("function:").map_or(given, |(_, name)| name));
-        Some((GuardPart::Function, name.and_then(|name| Some(name.split(':').next()?.to_owned())), happened))
-    }
-
-    fn on_topics(&self) -> TamperedPart {
-        // A record that doesn't tell which attribute may mean any of them.
-        let one_of = |attributes: &[&str]| self.text("attributeName").is_none_or(|set| attributes.contains(&&*set));
-        match self.action {
-            "DeleteTopic" => self.found(GuardPart::Topic, "topicArn", "topic deleted"),
-            "RemovePermission" => self.found(GuardPart::Topic, "topicArn", "topic's policy changed"),
-            "SetTopicAttributes" if one_of(&["Policy"]) => {
-                self.found(GuardPart::Topic, "topicArn", "topic's policy changed")
-            }
-            "SetTopicAttributes" if one_of(&["KmsMasterKeyId"]) => {
-                self.found(GuardPart::Topic, "topicArn", "topic's encryption changed")
-            }
-            "Unsubscribe" => self.found(GuardPart::Subscription, "subscriptionArn", "subscription removed"),
-            "SetSubscriptionAttributes" if one_of(&["FilterPolicy", "FilterPolicyScope"]) => {
-                self.found(GuardPart::Subscription, "subscriptionArn", "subscription filtered")
-            }
-            _ => None,
-        }
-    }
-
-    fn on_queues(&self) -> TamperedPart {
-        let happened = match self.action {
-            "DeleteQueue" => "queue deleted",
-            "PurgeQueue" => "queue emptied",
-            "SetQueueAttributes" => "queue's settings changed",
-            "RemovePermission" => "queue's policy changed",
-            _ => return None,
-        };
-        let url = self.text("queueUrl");
-        Some((GuardPart::Queue, url.and_then(|url| Some(url.rsplit('/').next()?.to_owned())), happened))
-    }
-
-    fn on_alarms(&self) -> TamperedPart {
-        let first = || self.texts("alarmNames").into_iter().next();
-        match self.action {
-            "DeleteAlarms" => Some((GuardPart::Alarm, first(), "alarm deleted")),
-            "DisableAlarmActions" => Some((GuardPart::Alarm, first(), "alarm silenced")),
-            _ => None,
-        }
-    }
-
-    fn on_schedules(&self) -> TamperedPart {
-        match self.action {
-            "DeleteSchedule" => self.found(GuardPart::Schedule, "name", "schedule deleted"),
-            "UpdateSchedule" if self.text("state").as_deref() == Some("DISABLED") => {
-                self.found(GuardPart::Schedule, "name", "schedule disabled")
-            }
-            "UpdateSchedule" => self.found(GuardPart::Schedule, "name", "schedule changed"),
-            _ => None,
-        }
-    }
-
-    fn on_roles(&self) -> TamperedPart {
-        let happened = match self.action {
-            "DeleteRole" => "role deleted",
-            "UpdateAssumeRolePolicy" => "role's trust changed",
-            "AttachRolePolicy"
-            | "DetachRolePolicy"
-            | "DeleteRolePolicy"
-            | "PutRolePolicy"
-            | "PutRolePermissionsBoundary" => "role's permissions changed",
-            _ => return None,
-        };
-        self.found(GuardPart::Role, "roleName", happened)
-    }
-
-    fn on_logs(&self) -> TamperedPart {
-        match self.action {
-            "DeleteLogGroup" => self.found(GuardPart::LogGroup, "logGroupName", "log deleted"),
-            _ => None,
-        }
-    }
-
-    fn on_stacks(&self) -> TamperedPart {
-        match self.action {
-            "DeleteStack" => self.found(GuardPart::Stack, "stackName", "stack deleted"),
-            _ => None,
-        }
-    }
-
-    fn on_trails(&self) -> TamperedPart {
-        match self.action {
-            "StopLogging" => self.found(GuardPart::Trail, "name", "trail stopped"),
-            "DeleteTrail" => self.found(GuardPart::Trail, "name", "trail deleted"),
-            "PutEventSelectors" => match Selectors::of_request(self.request) {
-                Some(selectors) if selectors.log(Management::KEY_DELETION) => None,
-                Some(_) => self.found(GuardPart::Trail, "trailName", "trail leaves KMS out"),
-                None => self.found(GuardPart::Trail, "trailName", "trail may leave KMS out"),
-            },
-            // From now on it covers less than it did; its other settings say where its files go.
-            "UpdateTrail" => ["isMultiRegionTrail", "isOrganizationTrail"]
-                .into_iter()
-                .any(|field| truth(self.request, field) == Some(false))
-                .then(|| (GuardPart::Trail, self.text("name"), "trail covers less")),
-            _ => None,
+            _ => self.text(field),
         }
     }
 

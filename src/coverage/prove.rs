@@ -208,7 +208,7 @@ impl ProveClients {
                     "The {which} topic swallowed it: the function ran, and nothing arrived within {seconds} s."
                 ))
                 .advise(format!(
-                    "Observation at the checks {which}-heard and topics-readable, and at the function's log."
+                    "Look at the checks {which}-heard and topics-readable, and at the function's log."
                 )),
                 None => {
                     Observation::unknown(&format!("Whether the {which} topic delivers"), "the test didn't get that far")
@@ -320,7 +320,7 @@ impl ProveClients {
         let nowhere =
             "The function's log doesn't know it and no failure queue holds it: the rule didn't match or hand it on.";
         (
-            Observation::fail(nowhere).advise("Observation at the checks rules-enabled, rules-match and rules-target."),
+            Observation::fail(nowhere).advise("Look at the checks rules-enabled, rules-match and rules-target."),
             false,
         )
     }

@@ -325,7 +325,7 @@ impl Watch {
     async fn failed_before(&self, time: OffsetDateTime) -> Result<Option<Vec<String>>, String> {
         let since = (time - LOOK_BACK).unix_timestamp() * 1_000;
         let request = self.logs.filter_log_events().log_group_name(&self.config.log_group).start_time(since);
-        let request = request.filter_pattern(format!("{{ $.{HEARTBEAT} = 1 && $.Task = \"coverage\" }}"));
+        let request = request.filter_pattern(format!("{{ $.{HEARTBEAT} = 1 && $.Look = \"coverage\" }}"));
         let (mut pages, mut left) = (request.into_paginator().send(), Vec::new());
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| inert(&DisplayErrorContext(error).to_string(), 400))?;
@@ -453,7 +453,7 @@ mod tests {
 
     #[test]
     fn line_that_a_coverage_run_left_is_found_among_others() {
-        let line = r#"{"_aws":{},"Function":"w","Task":"coverage","ScheduledTime":"2026-11-22T06:00:00Z","Failed":["trail-logging"],"Heartbeat":1}"#;
+        let line = r#"{"_aws":{},"Function":"w","Look":"coverage","ScheduledTime":"2026-11-22T06:00:00Z","Failed":["trail-logging"],"Heartbeat":1}"#;
         assert_eq!(left_by_coverage(line), Some((datetime!(2026-11-22 06:00 UTC), vec!["trail-logging".to_owned()])));
         for other in [
             "",

@@ -40,8 +40,3 @@ def test_what_a_parameter_adds_is_not_in_the_sums() -> None:
     template = (ROOT / "template.yaml").read_text()
     assert cost.in_template("Alarm") == template.count("Type: AWS::CloudWatch::Alarm\n") - 1 >= 6
     assert (cost.in_template("Dashboard"), template.count("Type: AWS::CloudWatch::Dashboard\n")) == (0, 1)
-
-
-def test_metrics_are_those_of_the_code() -> None:
-    names = set(re.findall(r"pub const (\w+): &str", (ROOT / "src" / "count.rs").read_text())) - {"NAMESPACE", "DIMENSION"}
-    assert cost.METRIC_HOURS.keys() == names

@@ -114,7 +114,7 @@ fn every_sample_renders_soundly_whatever_is_known_of_the_key() {
 #[test]
 fn goldens() {
     let mut settings = Settings::clone_current();
-    settings.set_snapshot_path("golden");
+    settings.set_snapshot_path("../golden");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     let _guard = settings.bind_to_scope();

@@ -336,10 +336,18 @@ async fn logged(guard: &Guard, sample: &str) -> Value {
     serde_json::from_slice(&written.0.lock().unwrap()).expect("one line, and it is JSON")
 }
 
-/// The dashboard's queries read these fields, and tests/template/test_dashboard.py holds them to the handler.
+/// Leaves a line of the log where tests/template/test_dashboard.py holds the dashboard's queries to it.
+fn keep(name: &str, line: &Value) {
+    let folder = format!("{}/log", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(format!("{folder}/{name}.json"), line.to_string()).unwrap();
+}
+
+/// The dashboard's queries read these fields.
 #[tokio::test]
 async fn log_line_tells_what_the_dashboard_counts() {
     let line = logged(&guard(&[sns(&Sent::default())], &kms_answers(), &[]), "deletion-scheduled").await;
+    keep("published", &line);
     assert_eq!((&line["message"], &line["outcome"]), (&"alert".into(), &"published".into()));
     assert_eq!((&line["severity"], &line["detection"]), (&"Critical".into(), &"key-deletion-scheduled".into()));
     assert!(line["publish_ms"].is_u64(), "{line}");
@@ -354,6 +362,7 @@ async fn log_line_tells_what_the_dashboard_counts() {
     assert_eq!((&line["unknown"], &line["failed_look_ups"]), (&"state, last use".into(), &1.into()));
 
     let line = logged(&guard(&[broken(ALERTS), sns(&Sent::default())], &answers, &[]), "deletion-scheduled").await;
+    keep("failed", &line);
     assert_eq!((&line["outcome"], &line["failed_look_ups"]), (&"failed".into(), &1.into()));
     assert!(line["publish_ms"].is_u64(), "{line}");
 

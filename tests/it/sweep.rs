@@ -102,7 +102,7 @@ fn digest(sweep: &Sweep, checks: &[Check]) -> Option<Digest> {
 
 fn snapshots(test: impl FnOnce()) {
     let mut settings = Settings::clone_current();
-    settings.set_snapshot_path("golden");
+    settings.set_snapshot_path("../golden");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.bind(test);

@@ -1,6 +1,10 @@
 //! Every sample event gets the verdict that `events/verdicts.tsv` states, and its repeat the same identity.
 
+use std::collections::BTreeMap;
+
+use kms_key_guard::assess::assess;
 use kms_key_guard::catalogue::CATALOGUE;
+use kms_key_guard::config::Rules;
 use kms_key_guard::detect::{OptIns, detect};
 use kms_key_guard::event::Event;
 use kms_key_guard::finding::Finding;
@@ -45,6 +49,68 @@ fn every_sample_gets_its_verdict() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Detection and severity of every sample, as `tests/golden/verdicts.tsv` keeps them from the last release: all opted in to,
+/// nothing known of the key.
+fn verdicts() -> BTreeMap<String, (String, String)> {
+    let verdict = |sample: &Sample| {
+        found(sample, ALL).map_or(("-".into(), "-".into()), |finding| {
+            let severity = assess(&finding, &Rules::default()).severity;
+            (finding.detection.id.to_owned(), severity.name().to_owned())
+        })
+    };
+    samples().into_iter().map(|sample| (sample.file.clone(), verdict(&sample))).collect()
+}
+
+/// What differs between two sets of verdicts without a line that names the sample among the unreleased changes.
+fn unexplained(
+    released: &BTreeMap<String, (String, String)>,
+    now: &BTreeMap<String, (String, String)>,
+    changelog: &str,
+) -> Vec<String> {
+    let unreleased = changelog.split("\n## [").nth(1).unwrap_or_default();
+    let explained = |sample: &str| unreleased.contains(&format!("`{}`", sample.trim_end_matches(".json")));
+    released
+        .iter()
+        .filter(|(sample, verdict)| now.get(*sample) != Some(verdict) && !explained(sample))
+        .map(|(sample, verdict)| format!("{sample} was {verdict:?} and is {:?}", now.get(sample)))
+        .collect()
+}
+
+#[test]
+fn no_verdict_changes_without_a_line_in_the_changelog() {
+    let file = format!("{}/tests/golden/verdicts.tsv", env!("CARGO_MANIFEST_DIR"));
+    let now = verdicts();
+    if std::env::var_os("UPDATE_VERDICTS").is_some() {
+        let rows = now.iter().map(|(sample, (detection, severity))| format!("{sample}\t{detection}\t{severity}\n"));
+        std::fs::write(&file, rows.collect::<String>()).unwrap();
+    }
+    let released = std::fs::read_to_string(&file).unwrap();
+    let released = released.lines().map(|row| {
+        let mut cells = row.split('\t').map(str::to_owned);
+        let mut cell = || cells.next().unwrap();
+        (cell(), (cell(), cell()))
+    });
+    let changelog = std::fs::read_to_string(format!("{}/CHANGELOG.md", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let wrong = unexplained(&released.collect(), &now, &changelog);
+    assert!(
+        wrong.is_empty(),
+        "{wrong:#?}\nname each sample (`key-disabled`) among the unreleased changes of CHANGELOG.md, with the reason"
+    );
+}
+
+#[test]
+fn verdict_that_changed_is_found_unless_it_is_explained() {
+    let of = |severity: &str| [("a.json".to_owned(), ("key-disabled".to_owned(), severity.to_owned()))].into();
+    let unreleased = "# Changelog\n\n## [Unreleased]\n\n- `a`: milder.\n\n## [0.1.0]\n\n- `b`\n";
+    assert!(unexplained(&of("High"), &of("High"), "").is_empty());
+    assert_eq!(
+        unexplained(&of("High"), &of("Low"), "# Changelog\n\n## [Unreleased]\n\n## [0.1.0]\n\n- `a`\n").len(),
+        1
+    );
+    assert!(unexplained(&of("High"), &of("Low"), unreleased).is_empty());
+    assert_eq!(unexplained(&of("High"), &BTreeMap::new(), "").len(), 1, "a sample that is gone");
 }
 
 #[test]

@@ -100,22 +100,8 @@ def test_it_fits_and_the_runbook_explains_it(file):
     assert f"(policies/{file.name})" in (ROOT / "docs/runbook.md").read_text()
 
 
-# What is asked without anybody being told that it couldn't be, and what needs no permission.
-UNTOLD, FREE = {"account:GetRegionOptStatus"}, {"sts:GetCallerIdentity"}
-
-
-@pytest.mark.parametrize(
-    "name, sources",
-    [("doctor", sorted((ROOT / "src/coverage").glob("*.rs"))), ("doctor-prove", [ROOT / "src/prove.rs"])],
-)
-def test_doctor_needs_what_its_policy_gives_and_no_more(name, sources):
-    code = "".join(source.read_text().split("#[cfg(test)]")[0] for source in sources)
-    asked = set(re.findall(r'why\(\s*"([a-z]+:[A-Za-z]+)"', code)) - FREE
-    asked |= UNTOLD if name == "doctor" else set()
-    statements = policy(ROOT / f"docs/policies/{name}.json")["Statement"]
+def test_doctor_only_reads():
+    """That it gives what doctor asks for, and no more, is a Rust test."""
+    statements = policy(ROOT / "docs/policies/doctor.json")["Statement"]
     given = [action for statement in statements for action in many(statement["Action"])]
-    assert sorted(given) == sorted(asked)
-    assert {statement["Effect"] for statement in statements} == {"Allow"}
-    if name == "doctor":
-        reading = re.compile(r"[a-z]+:(Describe|Get|List|Test)[A-Za-z]+")
-        assert all(reading.fullmatch(action) for action in given), "doctor only reads"
+    assert given and all(re.fullmatch(r"[a-z]+:(Describe|Get|List|Test)[A-Za-z]+", action) for action in given)
