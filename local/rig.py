@@ -221,6 +221,10 @@ class Service(Server):
             await super().__aexit__(*exception)
 
     async def answer(self, request: Request, connection: Connection) -> None:
+        if request.path == "/ping":
+            # Asked for to open a connection; nothing of the service.
+            await connection.send(response(200, b"healthy"))
+            return
         self.tokens.add(request.headers.get("x-amz-security-token", ""))
         subject = self.subject(request)
         schedule = self.faults.get(subject) or self.faults.get("*") or (Fault.NONE,)

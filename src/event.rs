@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use aws_lambda_events::eventbridge::EventBridgeEvent;
+use serde::Deserialize;
 use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -56,6 +58,48 @@ pub struct Envelope {
     pub time: Option<OffsetDateTime>,
     /// ARNs.
     pub resources: Vec<String>,
+}
+
+impl Envelope {
+    /// The envelope around an event: typed where it is as EventBridge writes it, else field by field, so that one that is
+    /// missing or wrong costs no event.
+    fn of(event: &mut Value) -> Self {
+        // Without the detail, which needn't be copied for this.
+        let detail = event.get_mut("detail").map(Value::take);
+        let typed = EventBridgeEvent::<Value>::deserialize(&*event);
+        if let (Some(place), Some(detail)) = (event.get_mut("detail"), detail) {
+            *place = detail;
+        }
+        match typed {
+            Ok(typed) => Self::typed(typed),
+            Err(_) => Self::leniently(event),
+        }
+    }
+
+    fn typed(event: EventBridgeEvent) -> Self {
+        let given = |text: &String| !text.is_empty();
+        Self {
+            id: event.id.filter(given),
+            source: Some(event.source).filter(given),
+            detail_type: Some(event.detail_type).filter(given),
+            account: event.account.filter(given),
+            region: event.region.filter(given),
+            time: event.time.and_then(|time| timestamp(&time.to_rfc3339())),
+            resources: event.resources.unwrap_or_default(),
+        }
+    }
+
+    fn leniently(event: &Value) -> Self {
+        Self {
+            id: text(event, "id"),
+            source: text(event, "source"),
+            detail_type: text(event, "detail-type"),
+            account: text(event, "account"),
+            region: text(event, "region"),
+            time: text(event, "time").and_then(|time| timestamp(&time)),
+            resources: array(event.get("resources")).filter_map(|v| v.as_str().map(str::to_owned)).collect(),
+        }
+    }
 }
 
 /// The kinds of events.
@@ -245,15 +289,7 @@ impl Event {
             let envelope = Envelope::default();
             return Self { signal: cloudtrail(&value, &envelope), envelope, raw: value.into() };
         }
-        let envelope = Envelope {
-            id: text(&value, "id"),
-            source: text(&value, "source"),
-            detail_type: text(&value, "detail-type"),
-            account: text(&value, "account"),
-            region: text(&value, "region"),
-            time: text(&value, "time").and_then(|t| timestamp(&t)),
-            resources: array(value.get("resources")).filter_map(|v| v.as_str().map(str::to_owned)).collect(),
-        };
+        let envelope = Envelope::of(&mut value);
         // EventBridge always names a source. Without one, whoever stored the event dropped it, and the record decides.
         let is_record = |detail: &Value| {
             text(detail, "eventSource").as_deref() == Some(KMS_EVENT_SOURCE) && text(detail, "eventName").is_some()

@@ -1,38 +1,26 @@
-//! The HTTP client under all AWS clients: HTTP/1.1 by hyper, TLS by rustls with ring.
+//! The HTTP client under all AWS clients: the SDK's own, with rustls and ring.
 //!
-//! Smaller than the SDK's own, which brings HTTP/2 and proxies, and quicker to start: that one builds its TLS set-up
-//! anew for every client and reads every certificate of the system twice, file by file and from the bundle.
+//! One connector is made at start and shared by all clients. The SDK's `build_https` would set TLS up anew for every client
+//! and once more to validate it, reading every certificate of the system each time.
 
-use std::error::Error;
-use std::pin::Pin;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::connection::{CaptureSmithyConnection, ConnectionMetadata};
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_http_client::{Connector, HttpClientError};
 use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
+    HttpConnector, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::retry::ErrorKind;
-use http::{Request, Uri, uri::Scheme};
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{CaptureConnection, HttpConnector as Tcp, capture_connection};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::crypto::ring::default_provider;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_native_certs::{load_certs_from_paths, load_native_certs};
-use tokio::net::TcpStream;
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::byte_stream::ByteStream;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::task::JoinSet;
-use tokio::time::error::Elapsed;
-use tokio::time::{Instant, timeout};
-use tower_service::Service;
+use tokio::time::timeout;
 
-/// How long a connection may take.
+/// How long a connection may take. The connector keeps to it; a client's own time-outs are those of its operations.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// How long the connections that are opened before the first event may hold up the start, all together.
 pub const OPEN_AHEAD_TIMEOUT: Duration = Duration::from_millis(250);
@@ -43,201 +31,158 @@ const BUNDLES: [&str; 2] = ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/
 /// What names certificates to trust in place of the system's, as OpenSSL has it: a file, or folders of files.
 const NAMED: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-/// One client, whoever it is given to: they share its connections.
-pub fn client() -> SharedHttpClient {
-    let connections = Connections(Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(Connect));
-    let connector = SharedHttpConnector::new(connections);
+/// What is asked for to open a connection: AWS's regional endpoints answer it without credentials.
+const PING: &str = "/ping";
+
+/// A connector with connections of its own, by the proxy that the environment names, if it names one.
+pub fn connector() -> SharedHttpConnector {
+    let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
+    let tls = Connector::builder()
+        .connector_settings(settings)
+        .proxy_config(ProxyConfig::from_env())
+        .tls_provider(Provider::Rustls(CryptoMode::Ring));
+    SharedHttpConnector::new(match context() {
+        Ok(context) => tls.tls_context(context).build(),
+        // It can't fail with what it is given; the defaults then.
+        Err(_) => tls.build(),
+    })
+}
+
+/// A client whose users all share the connector's connections.
+pub fn client(connector: &SharedHttpConnector) -> SharedHttpClient {
+    let connector = connector.clone();
     http_client_fn(move |_, _| connector.clone())
 }
 
-/// The connections that are open, and the way to open more.
-#[derive(Debug)]
-struct Connections(Client<Connect, SdkBody>);
-
-impl HttpConnector for Connections {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let mut request: Request<SdkBody> = match request.try_into_http1x() {
-            Ok(request) => request,
-            Err(error) => return HttpConnectorFuture::ready(Err(ConnectorError::user(error.into()))),
-        };
-        let connection = capture_connection(&mut request);
-        if let Some(capture) = request.extensions().get::<CaptureSmithyConnection>() {
-            capture.set_connection_retriever(move || metadata(&connection));
-        }
-        let answer = self.0.request(request);
-        HttpConnectorFuture::new(async move {
-            let answer = answer.await.map_err(|error| failed(error.into()))?;
-            HttpResponse::try_from(answer.map(SdkBody::from_body_1_x))
-                .map_err(|error| ConnectorError::other(error.into(), None))
-        })
-    }
-}
-
-/// What the SDK wants of a connection: to be able to say that it isn't to be used again, after a failure on it.
-fn metadata(connection: &CaptureConnection) -> Option<ConnectionMetadata> {
-    let proxied = connection.connection_metadata().as_ref()?.is_proxied();
-    let connection = connection.clone();
-    let poison = move || {
-        if let Some(connected) = connection.connection_metadata().as_ref() {
-            connected.poison();
-        }
-    };
-    Some(ConnectionMetadata::builder().proxied(proxied).poison_fn(poison).build())
-}
-
-/// The failure as the SDK's retries tell it apart: out of time, the connection, or something else.
-fn failed(error: BoxError) -> ConnectorError {
-    let causes = || {
-        std::iter::successors(Some(&*error as &(dyn Error + 'static)), |cause: &&(dyn Error + 'static)| {
-            (*cause).source()
-        })
-    };
-    let of_hyper = || causes().filter_map(|cause| cause.downcast_ref::<hyper::Error>());
-    let connecting = |cause: &(dyn Error + 'static)| {
-        cause.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect())
-    };
-    if causes().any(|cause| cause.is::<Elapsed>()) || of_hyper().any(hyper::Error::is_timeout) {
-        ConnectorError::timeout(error)
-    } else if of_hyper().any(hyper::Error::is_user) {
-        ConnectorError::user(error)
-    } else if causes().any(|cause| connecting(cause) || cause.is::<std::io::Error>())
-        || of_hyper().any(|error| error.is_closed() || error.is_canceled())
-    {
-        ConnectorError::io(error)
-    } else {
-        // The other side ended the connection in the middle of its answer, which another attempt may mend.
-        let kind = of_hyper().any(hyper::Error::is_incomplete_message).then_some(ErrorKind::TransientError);
-        ConnectorError::other(error, kind)
-    }
-}
-
-/// Connections that were opened before there was a request for them, with the time; the first request takes each.
-static AHEAD: Mutex<Vec<(Uri, Instant, Stream)>> = Mutex::new(Vec::new());
-
-/// How long such a connection is worth trying; the other side may have closed it since.
-const AHEAD_LASTS: Duration = Duration::from_secs(5);
-
-/// Opens connections to these addresses, so many to each, and sends nothing. What can't be opened within
-/// [`OPEN_AHEAD_TIMEOUT`] is left to the request that needs it, which will then say why.
+/// Opens connections to these addresses, so many to each, by asking for nothing of consequence. Whatever comes of it costs
+/// nothing: the request that needs a connection will open it, and say why it can't.
 ///
 /// Lambda gives a function a whole processor until it asks for its first event, and a fourteenth of one from then on (at
 /// 128 MB): an alert's seven handshakes take far longer there.
-pub async fn open_ahead(addresses: impl IntoIterator<Item = (Uri, usize)>) {
-    let mut opening: JoinSet<_> = addresses
+pub async fn open_ahead(connector: &SharedHttpConnector, addresses: impl IntoIterator<Item = (String, usize)>) {
+    let mut opening: JoinSet<()> = addresses
         .into_iter()
         .flat_map(|(address, count)| std::iter::repeat_n(address, count))
-        .map(|address| async move { (address.clone(), open(address).await) })
-        .collect();
-    let opened = async {
-        while let Some(opened) = opening.join_next().await {
-            if let Ok((address, Ok(stream))) = opened {
-                AHEAD.lock().unwrap_or_else(PoisonError::into_inner).push((address, Instant::now(), stream));
+        .map(|address| {
+            let connector = connector.clone();
+            async move {
+                let mut request = HttpRequest::empty();
+                if request.set_uri(format!("{}{PING}", address.trim_end_matches('/'))).is_ok()
+                    && let Ok(answer) = connector.call(request).await
+                {
+                    // Read to its end: only then is the connection free for the next request.
+                    let _ = ByteStream::new(answer.into_body()).collect().await;
+                }
             }
-        }
-    };
+        })
+        .collect();
+    let opened = async { while opening.join_next().await.is_some() {} };
     // Whatever isn't there by then is dropped, and ends with it.
     let _ = timeout(OPEN_AHEAD_TIMEOUT, opened).await;
 }
 
-/// A connection to this address that was opened ahead, if there is one.
-fn opened_ahead(address: &Uri) -> Option<Stream> {
-    let mut ahead = AHEAD.lock().unwrap_or_else(PoisonError::into_inner);
-    ahead.retain(|(_, opened, _)| opened.elapsed() < AHEAD_LASTS);
-    let same = |to: &Uri| to.scheme() == address.scheme() && to.authority() == address.authority();
-    let at = ahead.iter().position(|(to, ..)| same(to))?;
-    Some(ahead.swap_remove(at).2)
-}
-
-type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
-
-/// Opens connections, or takes those that are open already.
-#[derive(Clone)]
-struct Connect;
-
-impl Service<Uri> for Connect {
-    type Response = Stream;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Stream, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, address: Uri) -> Self::Future {
-        Box::pin(async move {
-            match opened_ahead(&address) {
-                Some(stream) => Ok(stream),
-                None => open(address).await,
-            }
-        })
-    }
-}
-
-async fn open(address: Uri) -> Result<Stream, BoxError> {
-    // The certificates are read only where they are needed.
-    if address.scheme() == Some(&Scheme::HTTPS) {
-        let mut tls = TLS.as_ref().map_err(Clone::clone)?.clone();
-        timeout(CONNECT_TIMEOUT, tls.call(address)).await?
-    } else {
-        Ok(MaybeHttpsStream::Http(timeout(CONNECT_TIMEOUT, tcp().call(address)).await??))
-    }
-}
-
-fn tcp() -> Tcp {
-    let mut tcp = Tcp::new();
-    tcp.set_nodelay(true);
-    tcp.enforce_http(false);
-    tcp
-}
-
-/// TLS for every connection of this process.
-static TLS: LazyLock<Result<HttpsConnector<Tcp>, rustls::Error>> = LazyLock::new(|| {
+fn context() -> Result<TlsContext, HttpClientError> {
     let named = NAMED.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots(if named { &[] } else { &BUNDLES }))
-        .with_no_client_auth();
-    Ok(HttpsConnector::from((tcp(), config)))
-});
+    TlsContext::builder().with_trust_store(trust_store(if named { &[] } else { &BUNDLES })).build()
+}
 
-/// The certificates that connections trust: those of the first of these files that has any; else what the environment
-/// names, or all that the system has, which takes several times as long.
-fn roots(bundles: &[&str]) -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    for bundle in bundles {
-        roots.add_parsable_certificates(load_certs_from_paths(Some(bundle.as_ref()), None).certs);
-        if !roots.is_empty() {
-            return roots;
+/// Whom connections trust: the certificates of the first of these files that has any; else what the environment names, or
+/// all that the system has, which takes several times as long.
+fn trust_store(bundles: &[&str]) -> TrustStore {
+    match bundles.iter().map(|bundle| accepted(bundle)).find(|pem| !pem.is_empty()) {
+        Some(pem) => TrustStore::empty().with_pem_certificate(pem),
+        None => {
+            if !bundles.is_empty() {
+                tracing::warn!(looked_in = ?bundles, "no bundle of certificates to trust: reading the system's one by one");
+            }
+            TrustStore::default()
         }
     }
-    let found = load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        tracing::error!(errors = ?found.errors, "no certificate to trust was found, so no AWS service can be reached");
-    }
-    roots
+}
+
+/// The certificates of a file that rustls accepts, as they stand in it. The trust store panics on one that it can't read.
+fn accepted(bundle: &str) -> String {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    let text = std::fs::read(bundle).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let blocks = text.split_inclusive(END).filter_map(|block| block.get(block.rfind(BEGIN)?..));
+    let mut store = RootCertStore::empty();
+    let mut accepts = |block: &&str| {
+        block.ends_with(END)
+            && CertificateDer::from_pem_slice(block.as_bytes()).is_ok_and(|certificate| store.add(certificate).is_ok())
+    };
+    blocks.filter(|block| accepts(block)).flat_map(|block| [block, "\n"]).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
+
+    /// A file with this text, below the system's temporary folder, removed when it is dropped.
+    struct Bundle(std::path::PathBuf);
+
+    impl Bundle {
+        fn of(name: &str, text: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("kms-key-guard-{}-{name}.pem", std::process::id()));
+            std::fs::write(&path, text).unwrap();
+            Self(path)
+        }
+
+        fn path(&self) -> &str {
+            self.0.to_str().unwrap()
+        }
+    }
+
+    impl Drop for Bundle {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    const ONE: &str = include_str!("../../tests/tls/amazon-root-ca-3.pem");
 
     #[test]
-    fn first_bundle_that_has_certificates_is_enough() {
-        let folder = std::env::temp_dir().join(format!("kms-key-guard-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let bundle = folder.join("bundle.pem");
-        std::fs::write(&bundle, include_str!("../../tests/tls/amazon-root-ca-3.pem")).unwrap();
-        let found = roots(&["/no/such/file", bundle.to_str().unwrap(), BUNDLES[1]]);
-        std::fs::remove_dir_all(&folder).unwrap();
-        assert_eq!(found.len(), 1);
+    fn certificates_that_rustls_accepts_are_kept_and_damaged_ones_left_out() {
+        let damaged = ONE.replacen("MII", "AAA", 1);
+        let text =
+            format!("# a bundle\n{ONE}\n{damaged}\n-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----\n{ONE}");
+        let bundle = Bundle::of("damaged", &text);
+        let kept = accepted(bundle.path());
+        assert_eq!(kept.matches("BEGIN CERTIFICATE").count(), 2, "{kept}");
+        // The store takes them without a panic.
+        let context = TlsContext::builder().with_trust_store(trust_store(&["/no/such/file", bundle.path()])).build();
+        let _ =
+            Connector::builder().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(context.unwrap()).build();
     }
 
     #[test]
-    fn missing_unreadable_and_damaged_bundles_leave_the_system_s_certificates() {
-        let all = roots(&[]).len();
+    fn missing_and_unreadable_bundles_hold_nothing() {
         for useless in ["/no/such/file", "/proc", "/dev/null", "/etc/hostname", "/proc/self/mem"] {
-            assert_eq!(roots(&[useless]).len(), all, "{useless}");
+            assert_eq!(accepted(useless), "", "{useless}");
         }
+        let cut = Bundle::of("cut", &ONE[..ONE.len() / 2]);
+        assert_eq!(accepted(cut.path()), "");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_cannot_be_reached_takes_no_longer_than_the_connector_allows() {
+        // Documentation address (RFC 5737): nothing answers, or there is no way to it at all.
+        let mut request = HttpRequest::empty();
+        request.set_uri("https://192.0.2.1/").unwrap();
+        let begun = Instant::now();
+        assert!(connector().call(request).await.is_err());
+        assert!(begun.elapsed() < CONNECT_TIMEOUT * 5);
+    }
+
+    #[tokio::test]
+    async fn opening_ahead_ends_in_time_whatever_the_addresses_are() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", silent.local_addr().unwrap());
+        let addresses = [address, "http://127.0.0.1:1".to_owned(), "not an address".to_owned()];
+        let begun = Instant::now();
+        open_ahead(&connector(), addresses.map(|address| (address, 2))).await;
+        assert!(begun.elapsed() < OPEN_AHEAD_TIMEOUT * 8);
     }
 }

@@ -1,22 +1,20 @@
 //! The AWS clients: one HTTP client and one set of credentials for all, and the deadlines of every call.
 
+pub mod http;
+
 use std::time::Duration;
 
-use ::http::Uri;
+use aws_config::environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider};
+use aws_config::meta::region::ProvideRegion;
 use aws_sdk_sns::config::retry::{ClassifyRetry, RetryAction, RetryConfig};
 use aws_sdk_sns::config::timeout::TimeoutConfig;
-use aws_sdk_sns::config::{
-    BehaviorVersion, Credentials, Region, SharedCredentialsProvider, StalledStreamProtectionConfig,
-};
+use aws_sdk_sns::config::{BehaviorVersion, Region, SharedCredentialsProvider, StalledStreamProtectionConfig};
+use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
 use aws_types::SdkConfig;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::error::Error;
-
-pub mod http;
-
-use http::CONNECT_TIMEOUT;
 
 /// How long one attempt at a publish may take.
 pub const PUBLISH_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_000);
@@ -27,15 +25,13 @@ pub const LONGEST_BACKOFF: Duration = Duration::from_millis(500);
 /// How many attempts a look-up has; the budget for look-ups ends them anyway.
 pub const LOOK_UP_ATTEMPTS: u32 = 2;
 
-/// What a function's environment holds of its credentials and its Region. Lambda sets them.
+/// What Lambda always sets: a function's credentials and its Region.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>
-pub const ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
-/// The secret that belongs to it.
-pub const SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
-/// The token of temporary credentials, as a role's always are.
-pub const SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
-/// The Region that the function runs in.
-pub const REGION: &str = "AWS_REGION";
+pub const ALWAYS_SET: [(&str, &str); 3] = [
+    ("AWS_ACCESS_KEY_ID", "the id of an access key; Lambda sets it"),
+    ("AWS_SECRET_ACCESS_KEY", "the secret of an access key; Lambda sets it"),
+    ("AWS_REGION", "a Region; Lambda sets it"),
+];
 /// Addresses in place of AWS's own, such as a local AWS's: for all services, or with `_SNS` and the like for one.
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
 pub const ENDPOINT_URL: &str = "AWS_ENDPOINT_URL";
@@ -45,24 +41,24 @@ pub const USE_FIPS_ENDPOINT: &str = "AWS_USE_FIPS_ENDPOINT";
 pub const USE_DUALSTACK_ENDPOINT: &str = "AWS_USE_DUALSTACK_ENDPOINT";
 
 /// A function's credentials, Region and endpoints, from its environment alone: the SDK's chain of other places (files,
-/// other machines' metadata) would be linked and gone through for nothing. Every client of a function is made of this.
+/// other machines' metadata) would be linked and gone through for nothing. Every client of a function is made of this, and
+/// all of them share the connector's connections.
 ///
 /// `read` gives the value of a variable, if it is set.
 ///
 /// # Errors
 /// A variable that Lambda always sets is missing.
-pub fn config(read: fn(&str) -> Option<String>) -> Result<SdkConfig, Error> {
+pub async fn config(read: fn(&str) -> Option<String>, connector: &SharedHttpConnector) -> Result<SdkConfig, Error> {
     let variable = |name: &str| read(name).filter(|value| !value.is_empty());
-    let needed = |name, takes| variable(name).ok_or(Error::Environment { name, problem: "is not set".into(), takes });
-    let key_id = needed(ACCESS_KEY_ID, "the id of an access key; Lambda sets it")?;
-    let secret = needed(SECRET_ACCESS_KEY, "the secret of an access key; Lambda sets it")?;
-    let region = needed(REGION, "a Region; Lambda sets it")?;
-    let credentials = Credentials::new(key_id, secret, variable(SESSION_TOKEN), None, "Environment");
+    // The providers would say so only with the first request, and not which it is.
+    if let Some((name, takes)) = ALWAYS_SET.into_iter().find(|(name, _)| variable(name).is_none()) {
+        return Err(Error::Environment { name, problem: "is not set".into(), takes });
+    }
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
-        .http_client(http::client())
-        .region(Region::new(region))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(http::client(connector))
+        .region(EnvironmentVariableRegionProvider::new().region().await)
+        .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
         // Every call of a function has a deadline, so the SDK needn't watch how fast each answer comes.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .service_config(Environment(read));
@@ -87,7 +83,7 @@ impl LoadServiceConfig for Environment {
 /// Region, if they are named.
 #[cfg(feature = "cli")]
 pub async fn operator_config(profile: Option<&str>, region: Option<&str>) -> SdkConfig {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http::client());
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http::client(&http::connector()));
     if let Some(profile) = profile {
         loader = loader.profile_name(profile);
     }
@@ -116,8 +112,7 @@ pub fn kms_in(config: &SdkConfig, region: Option<&crate::key::Region>) -> aws_sd
 
 /// The client that publishes.
 pub fn sns(config: &SdkConfig) -> aws_sdk_sns::Client {
-    let timeouts =
-        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(PUBLISH_ATTEMPT_TIMEOUT);
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(PUBLISH_ATTEMPT_TIMEOUT);
     let config = aws_sdk_sns::config::Builder::from(config)
         .timeout_config(timeouts.build())
         .retry_config(retries(PUBLISH_ATTEMPTS))
@@ -127,24 +122,18 @@ pub fn sns(config: &SdkConfig) -> aws_sdk_sns::Client {
 
 /// The client that looks keys up.
 pub fn kms(config: &SdkConfig) -> aws_sdk_kms::Client {
-    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT);
-    let config = aws_sdk_kms::config::Builder::from(config)
-        .timeout_config(timeouts.build())
-        .retry_config(retries(LOOK_UP_ATTEMPTS));
+    let config = aws_sdk_kms::config::Builder::from(config).retry_config(retries(LOOK_UP_ATTEMPTS));
     aws_sdk_kms::Client::from_conf(config.build())
 }
 
 /// The client that takes on the reader role of an organization's accounts.
 pub fn sts(config: &SdkConfig) -> aws_sdk_sts::Client {
-    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT);
-    let config = aws_sdk_sts::config::Builder::from(config)
-        .timeout_config(timeouts.build())
-        .retry_config(retries(LOOK_UP_ATTEMPTS));
+    let config = aws_sdk_sts::config::Builder::from(config).retry_config(retries(LOOK_UP_ATTEMPTS));
     aws_sdk_sts::Client::from_conf(config.build())
 }
 
 /// Opens the connections that an alert needs, to SNS and to KMS, as many as there are requests at the same time.
-pub async fn open_ahead(config: &SdkConfig, publishes: usize, look_ups: usize) {
+pub async fn open_ahead(connector: &SharedHttpConnector, config: &SdkConfig, publishes: usize, look_ups: usize) {
     // The two types of the same name have nothing in common.
     macro_rules! address {
         ($sdk:ident, $service:literal) => {{
@@ -156,13 +145,13 @@ pub async fn open_ahead(config: &SdkConfig, publishes: usize, look_ups: usize) {
                 .set_endpoint(endpoint(config, $service));
             async {
                 let endpoint = DefaultResolver::new().resolve_endpoint(&params.build().ok()?).await.ok()?;
-                endpoint.url().parse::<Uri>().ok()
+                Some(endpoint.url().to_owned())
             }
             .await
         }};
     }
     let addresses = [(address!(aws_sdk_sns, "SNS"), publishes), (address!(aws_sdk_kms, "KMS"), look_ups)];
-    http::open_ahead(addresses.into_iter().filter_map(|(address, count)| Some((address?, count)))).await;
+    http::open_ahead(connector, addresses.into_iter().filter_map(|(address, count)| Some((address?, count)))).await;
 }
 
 /// The address that is set in place of AWS's own for a service.
@@ -216,10 +205,9 @@ mod tests {
         Some(value.to_owned())
     }
 
-    #[test]
-    fn what_lambda_sets_is_enough() {
-        let config = config(lambda).unwrap();
-        assert_eq!(config.region().unwrap().as_ref(), "eu-west-1");
+    #[tokio::test]
+    async fn what_lambda_sets_is_enough() {
+        let config = config(lambda, &http::connector()).await.unwrap();
         assert_eq!(config.endpoint_url(), Some("http://127.0.0.1:4566"));
         assert_eq!((config.use_fips(), config.use_dual_stack()), (Some(true), None));
         let of = |service| {
@@ -230,15 +218,16 @@ mod tests {
         assert_eq!(of("KMS"), None);
     }
 
-    #[test]
-    fn missing_variable_is_named() {
-        for missing in [ACCESS_KEY_ID, SECRET_ACCESS_KEY, REGION] {
+    #[tokio::test]
+    async fn missing_variable_is_named() {
+        let connector = http::connector();
+        for (missing, _) in ALWAYS_SET {
             let without: fn(&str) -> Option<String> = match missing {
-                ACCESS_KEY_ID => |name| lambda(name).filter(|_| name != ACCESS_KEY_ID),
-                SECRET_ACCESS_KEY => |name| lambda(name).filter(|_| name != SECRET_ACCESS_KEY),
-                _ => |name| lambda(name).filter(|_| name != REGION),
+                "AWS_ACCESS_KEY_ID" => |name| lambda(name).filter(|_| name != "AWS_ACCESS_KEY_ID"),
+                "AWS_SECRET_ACCESS_KEY" => |name| lambda(name).filter(|_| name != "AWS_SECRET_ACCESS_KEY"),
+                _ => |name| lambda(name).filter(|_| name != "AWS_REGION"),
             };
-            let error = config(without).unwrap_err().to_string();
+            let error = config(without, &connector).await.unwrap_err().to_string();
             assert!(error.starts_with(&format!("{missing} is not set")), "{error}");
         }
     }

@@ -34,9 +34,10 @@ async fn guard() -> Result<Guard, Error> {
     let variable = |name: &str| std::env::var(name).ok();
     let config = Config::read(variable)?;
     let metrics = Metrics::start(config.function_name.clone())?;
-    let sdk = aws::config(variable)?;
+    let connector = aws::http::connector();
+    let sdk = aws::config(variable, &connector).await?;
     // The hub of an organization asks KMS in other accounts and Regions, which it can't know yet.
     let look_ups = if config.organization.is_some() || config.enrich_timeout.is_zero() { 0 } else { LOOK_UPS };
-    aws::open_ahead(&sdk, TOPICS, look_ups).await;
+    aws::open_ahead(&connector, &sdk, TOPICS, look_ups).await;
     Ok(Guard::new(config, aws::kms(&sdk), aws::sns(&sdk), || aws::sts(&sdk), metrics))
 }

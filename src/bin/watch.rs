@@ -15,7 +15,7 @@ use lambda_runtime::{LambdaEvent, run, service_fn};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     log::init();
-    match watch() {
+    match watch().await {
         Ok(watch) => {
             let watch = &watch;
             let ended = run(service_fn(move |tick: LambdaEvent<_>| async move { watch.handle(tick).await })).await;
@@ -28,11 +28,12 @@ async fn main() -> ExitCode {
     }
 }
 
-fn watch() -> Result<Watch, Error> {
+async fn watch() -> Result<Watch, Error> {
     let variable = |name: &str| std::env::var(name).ok();
     let config = WatchConfig::read(variable)?;
     let metrics = Metrics::start(config.function_name.clone())?;
-    let sdk = aws::config(variable)?;
+    let connector = aws::http::connector();
+    let sdk = aws::config(variable, &connector).await?;
     let (kms, sns) = (aws::kms(&sdk), aws::sns(&sdk));
     Ok(Watch::new(config, sdk, kms, sns, metrics))
 }

@@ -240,10 +240,7 @@ pub async fn caller(sdk: &SdkConfig) -> Result<String, String> {
 
 /// The same configuration for one Region, with time-outs for looking.
 pub(crate) fn in_region(sdk: &SdkConfig, region: &str) -> SdkConfig {
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(crate::aws::http::CONNECT_TIMEOUT)
-        .operation_attempt_timeout(ATTEMPT)
-        .operation_timeout(ANSWER);
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(ANSWER);
     sdk.to_builder()
         .region(aws_sdk_sns::config::Region::new(region.to_owned()))
         .timeout_config(timeouts.build())

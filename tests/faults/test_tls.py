@@ -21,9 +21,9 @@ def test_named_file_is_trusted(with_rig: Callable[..., None]) -> None:
 @pytest.mark.parametrize(
     ("trusted", "says"),
     [
-        ("/no/such/file.pem", "no certificate to trust was found"),
-        (str(TLS), "no certificate to trust was found"),
-        (str(TLS / "server-key.pem"), "no certificate to trust was found"),
+        ("/no/such/file.pem", "no native root CA certificates found"),
+        (str(TLS), "no native root CA certificates found"),
+        (str(TLS / "server-key.pem"), "no native root CA certificates found"),
         (str(TLS / "amazon-root-ca-3.pem"), None),
     ],
     ids=["missing", "a folder", "without a certificate", "another authority"],
