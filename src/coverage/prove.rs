@@ -207,9 +207,7 @@ impl ProveClients {
                 None if ran => Observation::fail(format!(
                     "The {which} topic swallowed it: the function ran, and nothing arrived within {seconds} s."
                 ))
-                .advise(format!(
-                    "Look at the checks {which}-heard and topics-readable, and at the function's log."
-                )),
+                .advise(format!("Look at the checks {which}-heard and topics-readable, and at the function's log.")),
                 None => {
                     Observation::unknown(&format!("Whether the {which} topic delivers"), "the test didn't get that far")
                 }
@@ -319,10 +317,7 @@ impl ProveClients {
         }
         let nowhere =
             "The function's log doesn't know it and no failure queue holds it: the rule didn't match or hand it on.";
-        (
-            Observation::fail(nowhere).advise("Look at the checks rules-enabled, rules-match and rules-target."),
-            false,
-        )
+        (Observation::fail(nowhere).advise("Look at the checks rules-enabled, rules-match and rules-target."), false)
     }
 }
 
