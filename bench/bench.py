@@ -40,7 +40,6 @@ WORK = ROOT / ".local" / "bench"
 VENV = WORK / "venv"
 ALERT = ROOT / "target" / "release" / "alert"
 ARM64 = "aarch64-unknown-linux-gnu"
-SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 KEYGUARD = ROOT / "target" / "release" / "keyguard"
 BARE = ROOT / "bench" / "bare"
 CORE = ROOT / "bench" / "core"
@@ -228,13 +227,8 @@ def processor_time(process: int) -> float:
 
 
 def certificates() -> Path:
-    """What a function trusts: as much as on any system, and the rig's own authority."""
-    if not SYSTEM_CERTIFICATES.exists():
-        raise Wrong(f"{SYSTEM_CERTIFICATES} isn't there: apt-get install ca-certificates")
     bundle = WORK / "certificates.pem"
-    if not bundle.exists():
-        bundle.write_bytes(SYSTEM_CERTIFICATES.read_bytes() + (rig.TLS / "authority.pem").read_bytes())
-    return bundle
+    return bundle if bundle.exists() else counts.certificates(bundle)
 
 
 # ---- size --------------------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 """What can be counted and comes out the same every time: the size of the release binaries, and the instructions and
-allocations of the release `alert`, by valgrind, as it handles the same few events in the rig.
+allocations of the release `alert`, by valgrind, as it handles the same few events in the rig, with TLS as on AWS and without.
 
     make counts             compare with baseline.json: a size or a count above it by more than its tolerance fails
     make counts UPDATE=1    write baseline.json
@@ -46,6 +46,9 @@ TOLERANCE = {"stripped bytes": 0.03, "instructions": 0.05}
 the processor, which decides how the C library copies."""
 
 
+SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
 class Wrong(Exception):
     """Nothing can be counted; the message is for the person at the terminal."""
 
@@ -78,11 +81,11 @@ COUNTED = {"callgrind": ["instructions"], "dhat": ["allocated bytes", "allocatio
 """What each of valgrind's tools counts."""
 
 
-def per_event(binary: Path, tools: Sequence[str] = tuple(COUNTED)) -> dict[str, dict[str, int]]:
+def per_event(binary: Path, tools: Sequence[str] = tuple(COUNTED), tls: bool = False) -> dict[str, dict[str, int]]:
     """Instructions, and allocations with their bytes: of the start with the first event, and of a warm event."""
 
     async def both(tool: str) -> tuple[list[int], list[int]]:
-        return await under(tool, binary, 0), await under(tool, binary, ROUNDS)
+        return await under(tool, binary, 0, tls), await under(tool, binary, ROUNDS, tls)
 
     found: dict[str, dict[str, int]] = {}
     for tool in tools:
@@ -93,7 +96,15 @@ def per_event(binary: Path, tools: Sequence[str] = tuple(COUNTED)) -> dict[str, 
     return found
 
 
-async def under(tool: str, binary: Path, rounds: int) -> list[int]:
+def certificates(bundle: Path) -> Path:
+    """Writes what a function trusts: as much as on any system, and the rig's own authority."""
+    if not SYSTEM_CERTIFICATES.exists():
+        raise Wrong(f"{SYSTEM_CERTIFICATES} isn't there: apt-get install ca-certificates")
+    bundle.write_bytes(SYSTEM_CERTIFICATES.read_bytes() + (rig.TLS / "authority.pem").read_bytes())
+    return bundle
+
+
+async def under(tool: str, binary: Path, rounds: int, tls: bool = False) -> list[int]:
     """What valgrind's tool counts from the start to the end of so many rounds after a first event."""
     samples = [(ROOT / "events" / f"{name}.json").read_bytes() for name in EVENTS]
     with tempfile.TemporaryDirectory() as folder:
@@ -103,7 +114,8 @@ async def under(tool: str, binary: Path, rounds: int) -> list[int]:
         program.chmod(0o755)
         rig.LONGEST_INIT = 60.0
         # Everything takes some fifty times as long.
-        async with rig.rig({}, {}, 60.0, binary=program, ENRICH_TIMEOUT_MS="10000") as (function, _, _):
+        trusted = {"SSL_CERT_FILE": str(certificates(Path(folder) / "trusted.pem"))} if tls else {}
+        async with rig.rig({}, {}, 60.0, tls, program, ENRICH_TIMEOUT_MS="10000", **trusted) as (function, _, _):
             for event in [samples[0], *samples * rounds]:
                 attempt = await function.invoke(event, "00000000-0000-4000-8000-000000000000")
                 if attempt.ended != "answered":
@@ -131,7 +143,8 @@ def count() -> dict[str, Any]:
         if (RELEASE / name).exists():
             found["binaries"][name] = {"stripped bytes": (RELEASE / name).stat().st_size}
     if has_valgrind():
-        found["instructions"] = per_event(RELEASE / "alert", ["callgrind"])["instructions"]
+        plain, tls = (per_event(RELEASE / "alert", ["callgrind"], tls)["instructions"] for tls in (False, True))
+        found["instructions"] = plain | {f"{what}, TLS": count for what, count in tls.items()}
     return found
 
 

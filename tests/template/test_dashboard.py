@@ -91,7 +91,7 @@ def test_every_metric_is_written_by_somebody_about_a_resource_of_the_stack(param
 @SETTINGS
 def test_every_metric_of_the_guards_own_is_shown(parameters):
     (namespace,) = OWN
-    assert {metric for of, metric, _, _ in metrics(parameters) if of == namespace} == set(COUNTED.values())
+    assert {metric for of, metric, _, _ in metrics(parameters) if of == namespace} == set(cost.METRIC_HOURS)
 
 
 @SETTINGS
