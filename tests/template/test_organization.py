@@ -269,6 +269,7 @@ def test_hub_watch_function_may_read_who_should_be_heard_and_who_was():
                 "organizations:DescribeOrganization",
                 "organizations:ListAccounts",
                 "organizations:ListAccountsForParent",
+                "organizations:ListDelegatedAdministrators",
                 "organizations:ListOrganizationalUnitsForParent",
             ],
             ["*"],
