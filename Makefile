@@ -57,7 +57,7 @@ permissions: tools $(VENV)/ready tests/iam/node_modules ## every permission agai
 	$(VENV)/bin/python -m pytest tests/iam
 
 fuzz: tools ## 1,000,000 inputs that no one would send
-	FUZZ_CASES=250000 cargo test --profile fuzz --test fuzz -- --nocapture
+	FUZZ_CASES=250000 cargo test --profile fuzz --test it fuzz -- --nocapture
 
 counts: tools ## size and instructions of the release binaries against bench/baseline.json (UPDATE=1 writes it)
 	@$(PYTHON) bench/counts.py
