@@ -36,7 +36,7 @@ pub struct Guard {
     config: Config,
     kms: aws_sdk_kms::Client,
     /// For the other accounts of an organization.
-    reader: Option<Members>,
+    members: Option<Members>,
     publisher: Publisher,
     metrics: Metrics,
 }
@@ -67,8 +67,8 @@ impl Guard {
         metrics: Metrics,
     ) -> Self {
         let publisher = Publisher::new(sns, config.alerts_topic.clone(), config.findings_topic.clone());
-        let reader = config.organization.clone().map(|organization| Members::new(organization, kms.clone(), sts()));
-        Self { config, kms, reader, publisher, metrics }
+        let members = config.organization.clone().map(|organization| Members::new(organization, kms.clone(), sts()));
+        Self { config, kms, members, publisher, metrics }
     }
 
     /// Handles one event of EventBridge.
@@ -102,8 +102,8 @@ impl Guard {
             return Ok(AlertOutcome { outcome: "silent", detection: None, severity: None, uid: None });
         };
         let budget = self.config.enrich_timeout.min(left().saturating_sub(PUBLISH_RESERVE));
-        match &self.reader {
-            Some(reader) => reader.enrich(&mut finding, &event, budget).await,
+        match &self.members {
+            Some(members) => members.enrich(&mut finding, &event, budget).await,
             None => enrich(&mut finding, &self.kms, budget).await,
         }
         finding.assessment = assess(&finding, &self.config.rules);

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
+use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use aws_smithy_http_client::{Connector, HttpClientError};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
@@ -37,15 +37,12 @@ const PING: &str = "/ping";
 /// A connector with connections of its own, by the proxy that the environment names, if it names one.
 pub fn connector() -> SharedHttpConnector {
     let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
-    let tls = Connector::builder()
+    let connector = Connector::builder()
         .connector_settings(settings)
         .proxy_config(ProxyConfig::from_env())
-        .tls_provider(Provider::Rustls(CryptoMode::Ring));
-    SharedHttpConnector::new(match context() {
-        Ok(context) => tls.tls_context(context).build(),
-        // It can't fail with what it is given; the defaults then.
-        Err(_) => tls.build(),
-    })
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_context(context());
+    SharedHttpConnector::new(connector.build())
 }
 
 /// A client whose users all share the connector's connections.
@@ -81,15 +78,16 @@ pub async fn open_ahead(connector: &SharedHttpConnector, addresses: impl IntoIte
     let _ = timeout(OPEN_AHEAD_TIMEOUT, opened).await;
 }
 
-fn context() -> Result<TlsContext, HttpClientError> {
+fn context() -> TlsContext {
     let named = NAMED.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-    TlsContext::builder().with_trust_store(trust_store(if named { &[] } else { &BUNDLES })).build()
+    // A trust store is all it is made of, so it can't fail; the default trusts what the system does.
+    TlsContext::builder().with_trust_store(trust_store(if named { &[] } else { &BUNDLES })).build().unwrap_or_default()
 }
 
 /// Whom connections trust: the certificates of the first of these files that has any; else what the environment names, or
 /// all that the system has, which takes several times as long.
 fn trust_store(bundles: &[&str]) -> TrustStore {
-    match bundles.iter().map(|bundle| accepted(bundle)).find(|pem| !pem.is_empty()) {
+    match first_that_has_any(bundles) {
         Some(pem) => TrustStore::empty().with_pem_certificate(pem),
         None => {
             if !bundles.is_empty() {
@@ -98,6 +96,10 @@ fn trust_store(bundles: &[&str]) -> TrustStore {
             TrustStore::default()
         }
     }
+}
+
+fn first_that_has_any(bundles: &[&str]) -> Option<String> {
+    bundles.iter().map(|bundle| accepted(bundle)).find(|pem| !pem.is_empty())
 }
 
 /// The certificates of a file that rustls accepts, as they stand in it. The trust store panics on one that it can't read.
@@ -155,6 +157,14 @@ mod tests {
         let context = TlsContext::builder().with_trust_store(trust_store(&["/no/such/file", bundle.path()])).build();
         let _ =
             Connector::builder().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(context.unwrap()).build();
+    }
+
+    #[test]
+    fn first_bundle_that_has_certificates_is_enough() {
+        let bundle = Bundle::of("first", ONE);
+        let found = first_that_has_any(&["/no/such/file", bundle.path(), BUNDLES[1]]).unwrap();
+        assert_eq!(found.matches("BEGIN CERTIFICATE").count(), 1);
+        assert_eq!(first_that_has_any(&["/no/such/file", "/dev/null"]), None);
     }
 
     #[test]
