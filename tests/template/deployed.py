@@ -17,6 +17,12 @@ ROOT = Path(__file__).parents[2]
 ACCOUNT = "111122223333"
 REGION = "eu-central-1"
 NO_VALUE = object()
+LONGEST_NAME = {
+    "AWS::IAM::Role": 64,
+    "AWS::Lambda::Function": 64,
+    "AWS::Scheduler::Schedule": 64,
+    "AWS::SQS::Queue": 80,
+}
 
 # Everything a user can switch on or bring along.
 OPTED_IN = {
@@ -103,7 +109,7 @@ class Stack:
         """What a reference to a resource could be after deployment, named as CloudFormation names things."""
         resource = self.resources[name]
         account, region, partition = (self.pseudo[f"AWS::{of}"] for of in ("AccountId", "Region", "Partition"))
-        made = f"{self.pseudo['AWS::StackName']}-{name}-1A2B3C4D5E6F"
+        made = resource["Properties"].get("Name") or self._made(name, resource["Type"])
         match resource["Type"], attribute:
             case "AWS::SNS::Topic", None:
                 return f"arn:{partition}:sns:{region}:{account}:{made}"
@@ -116,6 +122,12 @@ class Stack:
             case _, None:
                 return made
         raise NotImplementedError(f"{name}.{attribute}")
+
+    def _made(self, name, kind):
+        """Stack's name, logical id and a suffix; the logical id is shortened where the whole would be too long."""
+        stack, suffix = self.pseudo["AWS::StackName"], "1A2B3C4D5E6F"
+        room = LONGEST_NAME.get(kind, 255) - len(f"{stack}--{suffix}")
+        return f"{stack}-{name[:room]}-{suffix}"
 
     def condition(self, name):
         return self._truth(self.template["Conditions"][name])
