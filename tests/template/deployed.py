@@ -43,6 +43,26 @@ EXISTING_TOPICS = {
 }
 
 
+# The property that names a resource, where the template may give one.
+NAMES = {
+    "AWS::CloudWatch::Alarm": "AlarmName",
+    "AWS::Events::EventBus": "Name",
+    "AWS::Events::Rule": "Name",
+    "AWS::IAM::Role": "RoleName",
+    "AWS::Logs::LogGroup": "LogGroupName",
+    "AWS::SQS::Queue": "QueueName",
+}
+# The ARN of a resource by its name, after the partition.
+ARNS = {
+    "AWS::CloudWatch::Alarm": "cloudwatch:{region}:{account}:alarm:{name}",
+    "AWS::Events::EventBus": "events:{region}:{account}:event-bus/{name}",
+    "AWS::IAM::Role": "iam::{account}:role/{name}",
+    "AWS::Lambda::Function": "lambda:{region}:{account}:function:{name}",
+    "AWS::Logs::LogGroup": "logs:{region}:{account}:log-group:{name}:*",
+    "AWS::SQS::Queue": "sqs:{region}:{account}:{name}",
+}
+
+
 class Refused(Exception):
     """CloudFormation would not start: an assertion of the template's Rules doesn't hold."""
 
@@ -103,22 +123,26 @@ class Stack:
         rules = self.of_type("AWS::Events::Rule").items()
         patterns = {name: rule["EventPattern"] for name, rule in rules if "EventPattern" in rule}
         texts = {name: p if isinstance(p, str) else json.dumps(p) for name, p in patterns.items()}
-        return {name: re.sub(r"<(\w+)(?:\.(\w+))?>", lambda m: self.physical(*m.groups()), p) for name, p in texts.items()}
+        return {name: self.deployed(text) for name, text in texts.items()}
 
     def physical(self, name, attribute=None):
         """What a reference to a resource could be after deployment, named as CloudFormation names things."""
         resource = self.resources[name]
+        kind, properties = resource["Type"], resource["Properties"]
         account, region, partition = (self.pseudo[f"AWS::{of}"] for of in ("AccountId", "Region", "Partition"))
-        made = resource["Properties"].get("Name") or self._made(name, resource["Type"])
-        match resource["Type"], attribute:
+        made = properties.get(NAMES.get(kind)) or self._made(name, kind)
+        match kind, attribute:
             case "AWS::SNS::Topic", None:
                 return f"arn:{partition}:sns:{region}:{account}:{made}"
             case "AWS::SQS::Queue", None:
                 return f"https://sqs.{region}.{self.pseudo['AWS::URLSuffix']}/{account}/{made}"
             case "AWS::SQS::Queue", "QueueName":
                 return made
-            case "AWS::Logs::LogGroup", None:
-                return resource["Properties"]["LogGroupName"]
+            case "AWS::Events::Rule", "Arn":
+                bus = f"{self.deployed(properties['EventBusName'])}/" if "EventBusName" in properties else ""
+                return f"arn:{partition}:events:{region}:{account}:rule/{bus}{made}"
+            case _, "Arn" if kind in ARNS:
+                return f"arn:{partition}:" + ARNS[kind].format(region=region, account=account, name=made)
             case _, None:
                 return made
         raise NotImplementedError(f"{name}.{attribute}")
@@ -128,6 +152,17 @@ class Stack:
         stack, suffix = self.pseudo["AWS::StackName"], "1A2B3C4D5E6F"
         room = LONGEST_NAME.get(kind, 255) - len(f"{stack}--{suffix}")
         return f"{stack}-{name[:room]}-{suffix}"
+
+    def deployed(self, node):
+        """The node with every reference to a resource as it could be after deployment."""
+        if isinstance(node, dict):
+            return {key: self.deployed(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [self.deployed(value) for value in node]
+        if isinstance(node, str):
+            reference = re.compile(rf"<({'|'.join(self.resources)})(?:\.(\w+))?>")
+            return reference.sub(lambda match: self.physical(*match.groups()), node)
+        return node
 
     def condition(self, name):
         return self._truth(self.template["Conditions"][name])

@@ -249,7 +249,15 @@ def test_hub_watch_function_may_read_who_should_be_heard_and_who_was():
     def may(stack):
         return statements(stack.properties("WatchFunctionRole")["Policies"][0]["PolicyDocument"])
 
+    ours = f"arn:aws:events:{REGION}:{ACCOUNT}:rule"
     assert [statement for statement in may(Stack(HUB)) if statement not in may(Stack())] == [
+        (
+            "Allow",
+            ["events:DescribeRule", "events:ListTargetsByRule"],
+            [f"{ours}/<HubEventBus>/*", f"{ours}/kms-key-guard-*"],
+            None,
+            None,
+        ),
         ("Allow", ["logs:FilterLogEvents"], ["<HubHeartbeatLogGroup.Arn>"], None, None),
         (
             "Allow",
@@ -264,6 +272,7 @@ def test_hub_watch_function_may_read_who_should_be_heard_and_who_was():
                 "organizations:DescribeOrganization",
                 "organizations:ListAccounts",
                 "organizations:ListAccountsForParent",
+                "organizations:ListDelegatedAdministrators",
                 "organizations:ListOrganizationalUnitsForParent",
             ],
             ["*"],

@@ -90,7 +90,14 @@ def watch_may(topics, partition="aws", region=REGION):
         (["kms:DescribeKey", "kms:GetKeyLastUsage", "kms:ListResourceTags"], [here("kms", "key/*")], None),
         # None of these is authorized against a resource.
         (
-            ["cloudtrail:DescribeTrails", "events:TestEventPattern", "kms:ListAliases", "kms:ListKeys", "logs:TestMetricFilter"],
+            [
+                "cloudtrail:DescribeTrails",
+                "cloudwatch:DescribeAlarmsForMetric",
+                "events:TestEventPattern",
+                "kms:ListAliases",
+                "kms:ListKeys",
+                "logs:TestMetricFilter",
+            ],
             ["*"],
             None,
         ),
@@ -119,11 +126,7 @@ def watch_may(topics, partition="aws", region=REGION):
             ],
             None,
         ),
-        (
-            ["cloudwatch:DescribeAlarms", "cloudwatch:DescribeAlarmsForMetric"],
-            [f"arn:{partition}:cloudwatch:*:{ACCOUNT}:alarm:*"],
-            None,
-        ),
+        (["cloudwatch:DescribeAlarms"], [f"arn:{partition}:cloudwatch:*:{ACCOUNT}:alarm:*"], None),
         (["logs:DescribeMetricFilters"], [f"arn:{partition}:logs:*:{ACCOUNT}:log-group:*"], None),
         (["logs:CreateLogStream", "logs:FilterLogEvents", "logs:PutLogEvents"], ["<WatchLogGroup.Arn>"], None),
     ]

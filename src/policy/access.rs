@@ -3,23 +3,24 @@
 
 use serde_json::Value;
 
-use crate::policy::{glob, one_or_many, texts};
+use super::condition::{Context, ContextKey, any, not};
+use super::{has_action, is_for, knows_variables, one_or_many, texts};
 
 /// A request that a policy is asked about.
-pub(super) struct AccessRequest<'a> {
+pub(crate) struct AccessRequest<'a> {
     /// The service that calls, such as `events.amazonaws.com`, or the ARN of the role that does.
-    pub(super) principal: &'a str,
+    pub(crate) principal: &'a str,
     /// Such as `sns:Publish`.
-    pub(super) action: &'a str,
+    pub(crate) action: &'a str,
     /// What it is done to.
-    pub(super) resource: &'a str,
+    pub(crate) resource: &'a str,
     /// What is known of the request: condition key in lower case, and value.
-    pub(super) keys: &'a [(&'a str, &'a str)],
+    pub(crate) keys: &'a [(&'a str, &'a str)],
 }
 
 /// What a policy says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Allowed,
     /// No statement allows it, or one forbids it.
     Forbidden,
@@ -31,19 +32,15 @@ pub(super) enum Answer {
 
 impl AccessRequest<'_> {
     /// What this policy, as JSON text, says to it.
-    pub(super) fn under(&self, policy: &str) -> Answer {
-        let Ok(policy) = serde_json::from_str::<Value>(policy) else { return Answer::Unclear };
+    pub(crate) fn under(&self, policy: &str) -> Answer {
+        let Some(policy) = serde_json::from_str::<Value>(policy).ok().filter(Value::is_object) else {
+            return Answer::Unclear;
+        };
+        let asked = Asked { request: self, variables: knows_variables(&policy) };
         let statements = one_or_many(policy.get("Statement").unwrap_or(&Value::Null));
         let said = |effect: &str| {
             let about = statements.iter().filter(|statement| statement["Effect"] == effect);
-            let said: Vec<_> = about.map(|statement| self.is_meant_by(statement)).collect();
-            if said.contains(&Some(true)) {
-                Some(true)
-            } else if said.contains(&None) {
-                None
-            } else {
-                Some(false)
-            }
+            any(about.map(|statement| asked.is_meant_by(statement)))
         };
         match (said("Deny"), said("Allow")) {
             (Some(true), _) => Answer::Forbidden,
@@ -54,42 +51,7 @@ impl AccessRequest<'_> {
         }
     }
 
-    /// Whether a statement is about this request; None if that can't be judged.
-    fn is_meant_by(&self, statement: &Value) -> Option<bool> {
-        let fits = |field: &str, text: &str, lower: bool| {
-            let fold = |text: &str| if lower { text.to_ascii_lowercase() } else { text.to_owned() };
-            let any = |value: &Value| texts(value).iter().any(|pattern| glob(&fold(pattern), &fold(text)));
-            match (&statement[field], &statement[format!("Not{field}")]) {
-                (Value::Null, Value::Null) => true,
-                (Value::Null, others) => !any(others),
-                (these, _) => any(these),
-            }
-        };
-        if !fits("Action", self.action, true) || !fits("Resource", self.resource, false) {
-            return Some(false);
-        }
-        let principal = match (&statement["Principal"], &statement["NotPrincipal"]) {
-            (Value::Null, Value::Null) => return None,
-            (Value::Null, others) => !self.is_one_of(others),
-            (these, _) => self.is_one_of(these),
-        };
-        if !principal {
-            return Some(false);
-        }
-        let conditions = statement["Condition"].as_object().into_iter().flatten();
-        let mut all = Some(true);
-        for (operator, keys) in conditions {
-            for (key, wanted) in keys.as_object().into_iter().flatten() {
-                match self.meets(operator, key, wanted) {
-                    Some(false) => return Some(false),
-                    None => all = None,
-                    Some(true) => {}
-                }
-            }
-        }
-        all
-    }
-
+    /// Whether the caller is among these principals: by name, or by its account.
     fn is_one_of(&self, principals: &Value) -> bool {
         if principals == "*" {
             return true;
@@ -101,19 +63,41 @@ impl AccessRequest<'_> {
             name == "*" || name == self.principal || root
         })
     }
+}
 
-    fn meets(&self, operator: &str, key: &str, wanted: &Value) -> Option<bool> {
-        let key = key.to_ascii_lowercase();
-        let value = self.keys.iter().find(|(known, _)| *known == key).map(|(_, value)| *value)?;
-        let any = |matches: fn(&str, &str) -> bool| texts(wanted).iter().any(|wanted| matches(wanted, value));
-        Some(match operator.strip_suffix("IfExists").unwrap_or(operator) {
-            "StringEquals" => any(|wanted, value| wanted == value),
-            "StringNotEquals" | "ArnNotEquals" => !any(|wanted, value| wanted == value),
-            "StringEqualsIgnoreCase" | "Bool" => any(|wanted, value| wanted.eq_ignore_ascii_case(value)),
-            "StringLike" | "ArnLike" | "ArnEquals" => any(glob),
-            "StringNotLike" | "ArnNotLike" => !any(glob),
-            _ => return None,
-        })
+/// A request under one policy.
+struct Asked<'a> {
+    request: &'a AccessRequest<'a>,
+    variables: bool,
+}
+
+impl Context for Asked<'_> {
+    /// What isn't known of the request may still come with it.
+    fn fact(&self, key: &str) -> ContextKey {
+        let known = self.request.keys.iter().find(|(known, _)| *known == key);
+        known.map_or(ContextKey::Unknown, |(_, value)| ContextKey::Is((*value).to_owned()))
+    }
+
+    fn knows_variables(&self) -> bool {
+        self.variables
+    }
+}
+
+impl Asked<'_> {
+    /// Whether a statement is about this request; None if that can't be judged.
+    fn is_meant_by(&self, statement: &Value) -> Option<bool> {
+        let principal = match (&statement["Principal"], &statement["NotPrincipal"]) {
+            (Value::Null, Value::Null) => None,
+            (Value::Null, others) => Some(!self.request.is_one_of(others)),
+            (these, _) => Some(self.request.is_one_of(these)),
+        };
+        let parts = [
+            Some(has_action(statement, self.request.action)),
+            is_for(statement, self, Some(self.request.resource)),
+            principal,
+            self.meets(&statement["Condition"]),
+        ];
+        not(any(parts.into_iter().map(not)))
     }
 }
 
@@ -160,6 +144,30 @@ mod tests {
         assert_eq!(ask(json!([allow(json!("*"), json!({})), deny])), Answer::Forbidden);
         let elsewhere = json!({"Effect": "Deny", "Action": "lambda:GetFunction", "Principal": "*"});
         assert_eq!(ask(json!([allow(json!("*"), json!({})), elsewhere])), Answer::Allowed);
+    }
+
+    #[test]
+    fn operators_are_known_in_any_case_and_wildcards_of_arns_stay_within_their_part() {
+        let events = json!({"Service": "events.amazonaws.com"});
+        let under = |condition: Value| ask(allow(events.clone(), condition));
+        assert_eq!(under(json!({"arnlike": {"aws:sourcearn": RULE}})), Answer::Allowed);
+        assert_eq!(under(json!({"STRINGEQUALS": {"aws:SourceAccount": "111122223333"}})), Answer::Allowed);
+        assert_eq!(under(json!({"ArnLike": {"aws:SourceArn": "arn:aws:*:rule/guard:a:b"}})), Answer::Silent);
+        assert_eq!(under(json!({"StringLike": {"aws:SourceArn": "arn:aws:*:rule/guard"}})), Answer::Allowed);
+        assert_eq!(under(json!({"ArnNotEquals": {"aws:SourceArn": "arn:aws:events:*:*:rule/guard"}})), Answer::Silent);
+    }
+
+    #[test]
+    fn what_is_not_known_of_the_request_is_unclear_and_what_is_none_of_iams_too() {
+        let events = json!({"Service": "events.amazonaws.com"});
+        let under = |condition: Value| ask(allow(events.clone(), condition));
+        assert_eq!(under(json!({"NumericLessThan": {"aws:SourceAccount": "5"}})), Answer::Unclear);
+        assert_eq!(under(json!({"StringEqualsIfExists": {"aws:PrincipalOrgID": "o-1"}})), Answer::Unclear);
+        assert_eq!(under(json!({"Null": {"aws:SourceArn": "true"}})), Answer::Silent);
+        assert_eq!(under(json!({"Null": {"aws:SourceArn": "false"}})), Answer::Allowed);
+        assert_eq!(under(json!("x")), Answer::Unclear);
+        let both = json!({"StringEquals": {"aws:PrincipalOrgID": "o-1", "aws:SourceAccount": "444455556666"}});
+        assert_eq!(under(both), Answer::Silent, "whatever the unknown one is");
     }
 
     #[test]
