@@ -53,7 +53,7 @@ pub(super) const CALLS: [&str; 11] = [
     "ConnectCustomKeyStore",
 ];
 
-/// A rule of the template.
+/// A rule of the template; what the alert function's events become begins with the function's logical id.
 struct ExpectedRule {
     logical: &'static str,
     /// The parameter that it is an opt-in of.
@@ -70,7 +70,7 @@ macro_rules! samples {
     ($($name:literal),* $(,)?) => { &[$(include_str!(concat!("../../events/", $name, ".json"))),*] };
 }
 
-static EXPECTED: [ExpectedRule; 17] = [
+static EXPECTED: [ExpectedRule; 12] = [
     ExpectedRule {
         logical: "ApiCallRule",
         opt_in: None,
@@ -91,13 +91,13 @@ static EXPECTED: [ExpectedRule; 17] = [
         ],
     },
     ExpectedRule {
-        logical: "ServiceEventRule",
+        logical: "AlertFunctionServiceEventRule",
         opt_in: None,
         state: ON,
         samples: samples!["key-deleted", "material-expired"],
     },
     ExpectedRule {
-        logical: "KmsEventRule",
+        logical: "AlertFunctionKmsEventRule",
         opt_in: None,
         state: ON,
         samples: samples!["key-deleted-native", "material-expired-native"],
@@ -114,17 +114,15 @@ static EXPECTED: [ExpectedRule; 17] = [
         state: ON_FOR_READS,
         samples: samples!["lost-key-disabled", "lost-key-pending-deletion"],
     },
-    always("GuardTestRule", samples!["guard-test"]),
-    always("TamperedRulesRule", samples!["guard-rule-disabled", "guard-watching-rule-disabled"]),
-    always("TamperedTargetsRule", samples!["guard-rule-targets-removed"]),
-    always("TamperedFunctionsRule", samples!["guard-function-throttled"]),
-    always("TamperedTopicsRule", samples!["guard-topic-deleted"]),
-    always("TamperedSubscriptionsRule", samples!["guard-subscription-removed"]),
-    always("TamperedQueuesRule", samples!["guard-queue-deleted"]),
-    always("TamperedAlarmsRule", samples!["guard-alarm-silenced"]),
-    always("TamperedRoleRule", samples!["guard-role-emptied"]),
-    always("TamperedLogRule", samples!["guard-log-deleted"]),
-    always("TamperedStackRule", samples!["guard-stack-deleted"]),
+    always("AlertFunctionGuardTestRule", samples!["guard-test"]),
+    always(
+        "TamperedRulesRule",
+        samples!["guard-rule-disabled", "guard-watching-rule-disabled", "guard-rule-targets-removed"],
+    ),
+    always("TamperedFunctionsRule", samples!["guard-function-throttled", "guard-schedule-deleted"]),
+    always("TamperedTopicsRule", samples!["guard-topic-deleted", "guard-subscription-removed"]),
+    always("TamperedAlarmsRule", samples!["guard-alarm-silenced", "guard-log-deleted"]),
+    always("TamperedStackRule", samples!["guard-stack-deleted", "guard-queue-deleted", "guard-role-emptied"]),
     always("TamperedTrailRule", samples!["guard-trail-stopped"]),
 ];
 
@@ -308,7 +306,7 @@ fn here(sample: &str, guard: &Stack) -> Value {
     put(&format!("arn:aws:sns{place}AlertsTopic{SAMPLE_SUFFIX}"), guard.alerts_topic());
     put("https://sqs.eu-west-1.amazonaws.com/111122223333/", Some(""));
     put(":stack/kms-key-guard/", Some(&format!(":stack/{}/", guard.stack)));
-    put("kms-key-guard-Tampered", Some(&format!("{}-Tampered", guard.stack)));
+    put("kms-key-guard-rule.", Some(&format!("{}-rule.", guard.stack)));
     put("/aws/lambda/kms-key-guard-alert", guard.id("AlertLogGroup"));
     for (logical, part) in &guard.resources {
         put(&format!("kms-key-guard-{logical}{SAMPLE_SUFFIX}"), Some(&part.id));

@@ -207,8 +207,8 @@ MENDED = {
         "rules-enabled", "fail", "The rule ApiCallRule is DISABLED, so what it matches is not seen.",
     ),
     "target removed": (
-        lambda p: p.aws.client("events").remove_targets(Rule=p.part("KmsEventRule"), Ids=["alert-function"]),
-        "rules-target", "fail", "The alert function is no target of the rule KmsEventRule: it has none.",
+        lambda p: p.aws.client("events").remove_targets(Rule=p.part("AlertFunctionKmsEventRule"), Ids=["alert-function"]),
+        "rules-target", "fail", "The alert function is no target of the rule AlertFunctionKmsEventRule: it has none.",
     ),
     "target changed": (
         lambda p: p.aws.client("events").put_targets(Rule=p.part("ApiCallRule"), Targets=[
@@ -350,7 +350,7 @@ def pattern_changed(p: Patient) -> Iterator[None]:
 
 @contextmanager
 def rule_deleted(p: Patient) -> Iterator[None]:
-    events, name = p.aws.client("events"), p.part("ServiceEventRule")
+    events, name = p.aws.client("events"), p.part("AlertFunctionServiceEventRule")
     rule, targets = events.describe_rule(Name=name), events.list_targets_by_rule(Rule=name)["Targets"]
     events.remove_targets(Rule=name, Ids=[target["Id"] for target in targets])
     events.delete_rule(Name=name)
@@ -456,7 +456,7 @@ NAMED = {
     "pattern changed": (
         pattern_changed, {"rules-match": ("fail", "The pattern of the rule ApiCallRule doesn't match DisableKey.")},
     ),
-    "rule deleted": (rule_deleted, {"rules-enabled": ("fail", "The rule ServiceEventRule is gone")}),
+    "rule deleted": (rule_deleted, {"rules-enabled": ("fail", "The rule AlertFunctionServiceEventRule is gone")}),
     "function re-pointed": (
         function_re_pointed, {"function-ready": ("fail", "nowhere (ALERTS_TOPIC_ARN) and not to the stack's")},
     ),
@@ -607,7 +607,7 @@ def test_proof_comes_out_of_both_topics_and_reaches_everybody(tidy: Patient) -> 
 
 
 def test_proof_names_the_rule_that_swallowed_it(patient: Patient) -> None:
-    events, rule = patient.aws.client("events"), patient.part("GuardTestRule")
+    events, rule = patient.aws.client("events"), patient.part("AlertFunctionGuardTestRule")
     events.disable_rule(Name=rule)
     diagnosis = patient.doctor("--prove", "--timeout", "5")
     events.enable_rule(Name=rule)
@@ -627,7 +627,7 @@ def test_proof_names_the_topic_that_swallowed_it(patient: Patient) -> None:
 
 
 def test_interrupted_proof_leaves_nothing_behind(patient: Patient) -> None:
-    events, rule = patient.aws.client("events"), patient.part("GuardTestRule")
+    events, rule = patient.aws.client("events"), patient.part("AlertFunctionGuardTestRule")
     events.disable_rule(Name=rule)
     command = [KEYGUARD, "doctor", "--prove", "--timeout", "600"]
     env = environment(**patient.aws.environment())

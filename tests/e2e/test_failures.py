@@ -32,7 +32,7 @@ def forbid_invocations(guarded: Guarded) -> None:
     """Take the permission to invoke the function away from the rule that sees calls; the others tell of that."""
     functions, name = guarded.aws.client("lambda"), guarded.outputs["AlertFunctionName"]
     for statement in json.loads(functions.get_policy(FunctionName=name)["Policy"])["Statement"]:
-        if "ApiCallRule" in json.dumps(statement):
+        if "rule.api-call" in json.dumps(statement):
             functions.remove_permission(FunctionName=name, StatementId=statement["Sid"])
 
 

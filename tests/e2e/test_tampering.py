@@ -81,7 +81,7 @@ def disable_schedule(g: Guard) -> None:
 
 
 def remove_targets(g: Guard) -> None:
-    rule = g.parts["ServiceEventRule"]
+    rule = g.parts["AlertFunctionServiceEventRule"]
     ids = [target["Id"] for target in on_rules(g).list_targets_by_rule(Rule=rule)["Targets"]]
     on_rules(g).remove_targets(Rule=rule, Ids=ids)
 
@@ -99,7 +99,7 @@ HARM: dict[str, tuple[Act, str, str, str]] = {
         "ApiCallRule",
         "rule disabled",
     ),
-    "RemoveTargets": (remove_targets, "AWS::Events::Rule", "ServiceEventRule", "rule's targets removed"),
+    "RemoveTargets": (remove_targets, "AWS::Events::Rule", "AlertFunctionServiceEventRule", "rule's targets removed"),
     "PutFunctionConcurrency20171031": (
         lambda g: on_functions(g).put_function_concurrency(
             FunctionName=g.parts["WatchFunction"], ReservedConcurrentExecutions=0
@@ -201,7 +201,7 @@ def test_what_switches_nothing_off_and_what_is_refused_is_silence(guard: Guard) 
     trails.put_event_selectors(TrailName=TRAIL, EventSelectors=WITH_KMS)
     trails.put_event_selectors(TrailName=TRAIL, AdvancedEventSelectors=WITH_KMS_ADVANCED)
     trails.start_logging(Name=TRAIL)
-    rules.enable_rule(Name=guard.parts["KmsEventRule"])
+    rules.enable_rule(Name=guard.parts["AlertFunctionKmsEventRule"])
     guard.client("sns").set_topic_attributes(
         TopicArn=guard.outputs["AlertsTopicArn"], AttributeName="DisplayName", AttributeValue="Keys"
     )
@@ -211,8 +211,8 @@ def test_what_switches_nothing_off_and_what_is_refused_is_silence(guard: Guard) 
     with pytest.raises(trails.exceptions.TrailNotFoundException):
         trails.stop_logging(Name="none")
     # What comes after all of them is the first to be heard.
-    rules.disable_rule(Name=guard.parts["GuardTestRule"])
-    expect(guard, "DisableRule", "AWS::Events::Rule", guard.parts["GuardTestRule"], "rule disabled")
+    rules.disable_rule(Name=guard.parts["AlertFunctionGuardTestRule"])
+    expect(guard, "DisableRule", "AWS::Events::Rule", guard.parts["AlertFunctionGuardTestRule"], "rule disabled")
     assert not guard.alerts.all()
 
 

@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
 FUNCTION = TEMPLATE["Resources"]["AlertFunction"]["Properties"]
 RULES = [r["Properties"] for r in TEMPLATE["Resources"].values() if r["Type"] == "AWS::Events::Rule"]
+EVENTS = [event["Properties"] for event in FUNCTION["Events"].values()]
+TARGETS = [*EVENTS, *(target for rule in RULES for target in rule["Targets"])]
 QUEUES = [r["Properties"] for r in TEMPLATE["Resources"].values() if r["Type"] == "AWS::SQS::Queue"]
 
 
@@ -26,9 +28,7 @@ def in_template() -> dict[str, set[float]]:
     return {
         "AlertFunction.Timeout": {FUNCTION["Timeout"]},
         "EnrichTimeoutMs": {TEMPLATE["Parameters"]["EnrichTimeoutMs"]["Default"] / 1000},
-        "RetryPolicy.MaximumEventAgeInSeconds": {
-            t["RetryPolicy"]["MaximumEventAgeInSeconds"] for r in RULES for t in r["Targets"]
-        },
+        "RetryPolicy.MaximumEventAgeInSeconds": {t["RetryPolicy"]["MaximumEventAgeInSeconds"] for t in TARGETS},
         "EventInvokeConfig.MaximumRetryAttempts": {invoke["MaximumRetryAttempts"]},
         "EventInvokeConfig.MaximumEventAgeInSeconds": {invoke["MaximumEventAgeInSeconds"]},
         "MessageRetentionPeriod": {queue["MessageRetentionPeriod"] for queue in QUEUES},

@@ -17,6 +17,12 @@ ROOT = Path(__file__).parents[2]
 ACCOUNT = "111122223333"
 REGION = "eu-central-1"
 NO_VALUE = object()
+LONGEST_NAME = {
+    "AWS::IAM::Role": 64,
+    "AWS::Lambda::Function": 64,
+    "AWS::Scheduler::Schedule": 64,
+    "AWS::SQS::Queue": 80,
+}
 
 # Everything a user can switch on or bring along.
 OPTED_IN = {
@@ -124,7 +130,7 @@ class Stack:
         resource = self.resources[name]
         kind, properties = resource["Type"], resource["Properties"]
         account, region, partition = (self.pseudo[f"AWS::{of}"] for of in ("AccountId", "Region", "Partition"))
-        made = properties.get(NAMES.get(kind), f"{self.pseudo['AWS::StackName']}-{name}-1A2B3C4D5E6F")
+        made = properties.get(NAMES.get(kind)) or self._made(name, kind)
         match kind, attribute:
             case "AWS::SNS::Topic", None:
                 return f"arn:{partition}:sns:{region}:{account}:{made}"
@@ -140,6 +146,12 @@ class Stack:
             case _, None:
                 return made
         raise NotImplementedError(f"{name}.{attribute}")
+
+    def _made(self, name, kind):
+        """Stack's name, logical id and a suffix; the logical id is shortened where the whole would be too long."""
+        stack, suffix = self.pseudo["AWS::StackName"], "1A2B3C4D5E6F"
+        room = LONGEST_NAME.get(kind, 255) - len(f"{stack}--{suffix}")
+        return f"{stack}-{name[:room]}-{suffix}"
 
     def deployed(self, node):
         """The node with every reference to a resource as it could be after deployment."""

@@ -24,7 +24,6 @@ SETTINGS = pytest.mark.parametrize(
 # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 OF_AWS = {
-    "AWS/Events": {"RuleName": ({"MatchedEvents", "Invocations", "FailedInvocations"}, "AWS::Events::Rule")},
     "AWS/Lambda": {"FunctionName": ({"Invocations", "Errors", "Throttles", "Duration"}, "AWS::Lambda::Function")},
     "AWS/SQS": {"QueueName": ({"ApproximateNumberOfMessagesVisible"}, "AWS::SQS::Queue")},
 }
@@ -62,6 +61,13 @@ def searches(parameters):
     return [line["expression"] for line in lines if isinstance(line, dict)]
 
 
+def searched(parameters, metric):
+    """Names of the rules whose metric a search on the default bus finds."""
+    (search,) = (text for text in searches(parameters) if "EventBusName" not in text and f'MetricName="{metric}"' in text)
+    rules = re.fullmatch(rf"SEARCH\('{{AWS/Events,RuleName}} MetricName=\"{metric}\" RuleName=\((.+)\)', 'Sum', 3600\)", search)[1]
+    return [re.fullmatch('"(.+)"', rule)[1] for rule in rules.split(" OR ")]
+
+
 def resource(name):
     """The logical id in what `Stack` writes for a reference."""
     return re.fullmatch(r"<(\w+)(?:\.\w+)?>", name)[1]
@@ -97,18 +103,34 @@ def test_every_metric_of_the_guards_own_is_shown(parameters):
 @SETTINGS
 def test_signals_of_every_rule_are_shown(parameters):
     rules = Stack(WITH | parameters).of_type("AWS::Events::Rule")
-    default_bus = {name for name, rule in rules.items() if "EventBusName" not in rule}
+    default_bus = {rule["Name"] for rule in rules.values() if "EventBusName" not in rule}
+    all_there_are = {rule["Name"] for rule in Stack(OPTED_IN).of_type("AWS::Events::Rule").values()}
     for metric in ("MatchedEvents", "Invocations", "FailedInvocations"):
-        assert {resource(name) for _, of, _, name in metrics(parameters) if of == metric and _ == "RuleName"} == default_bus
+        found = searched(parameters, metric)
+        # What isn't there isn't found.
+        assert default_bus <= set(found) == all_there_are
+        assert len(found) == len(all_there_are)
+
+
+@pytest.mark.parametrize("name", ["kms-key-guard", 40 * "x"])
+def test_searches_are_within_cloudwatchs_limit(name):
+    """1,024 characters, https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/search-expression-syntax.html"""
+    dashboard = json.loads(Stack(WITH | HUB, name=name).properties("Dashboard")["DashboardBody"])
+    lines = [line[0] for widget in dashboard["widgets"] for line in widget["properties"].get("metrics", [])]
+    found = [line["expression"] for line in lines if isinstance(line, dict)]
+    assert len(found) == 6
+    assert max(map(len, found)) <= 1024
 
 
 @SETTINGS
 def test_hubs_rules_are_searched_by_their_bus(parameters):
     wanted = [
-        f"SEARCH('{{AWS/Events,EventBusName,RuleName}} EventBusName=\"<HubEventBus>\" MetricName=\"{metric}\"', 'Sum', 3600)"
+        f"SEARCH('{{AWS/Events,EventBusName,RuleName}} EventBusName=\"kms-key-guard\" MetricName=\"{metric}\"', 'Sum', 3600)"
         for metric in ("MatchedEvents", "Invocations", "FailedInvocations")
     ]
-    assert searches(parameters) == (wanted if "OrganizationId" in parameters else [])
+    # Without a hub there is no such bus, and nothing is found.
+    assert [search for search in searches(parameters) if "EventBusName" in search] == wanted
+    assert {bus["Name"] for bus in Stack(WITH | parameters).of_type("AWS::Events::EventBus").values()} <= {"kms-key-guard"}
 
 
 @SETTINGS

@@ -1,12 +1,15 @@
 """The template as CloudFormation and SAM read it, beyond what one stack shows."""
 
+import os
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
-from deployed import ROOT, Stack, source
+import yaml
+from deployed import REGION, ROOT, Stack, source
+from samcli.yamlhelper import yaml_dump, yaml_parse
 
 
 def test_cfn_lint_has_nothing_to_say():
@@ -29,6 +32,25 @@ def test_template_holds_no_null():
                 yield from nulls(value, f"{path}/{index}")
 
     assert list(nulls(source(), "")) == []
+
+
+@pytest.mark.parametrize("program", ["sam", "aws"])
+def test_no_anchor_is_left_for_cloudformation_which_takes_none(program, tmp_path):
+    """`sam build` and `aws cloudformation package` write every repeated block out; in both cases nothing is uploaded."""
+    text = (ROOT / "template.yaml").read_text()
+    uploaded, written = tmp_path / "template.yaml", tmp_path / "written.yaml"
+    uploaded.write_text(text.replace("CodeUri: .\n", "CodeUri: s3://bucket/code.zip\n"))
+    if program == "sam":
+        written.write_text(yaml_dump(yaml_parse(uploaded.read_text())))
+    else:
+        command = [Path(sys.executable).with_name("aws"), "cloudformation", "package", "--s3-bucket", "bucket"]
+        nobody = {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_DEFAULT_REGION": REGION}
+        files = ["--template-file", uploaded, "--output-template-file", written]
+        subprocess.run([*command, *files], env=os.environ | nobody, check=True, capture_output=True)
+    kinds = {type(event) for event in yaml.parse(written.read_text())}
+    assert yaml.AliasEvent not in kinds and "<<" not in written.read_text()
+    assert yaml.AliasEvent in {type(event) for event in yaml.parse(text)}
+    assert yaml_parse(written.read_text()) == yaml_parse(uploaded.read_text())
 
 
 def test_every_lint_exception_has_its_reason():

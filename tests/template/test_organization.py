@@ -46,7 +46,10 @@ def rollout(parameters=None):
 def rules(stack):
     """Rule -> pattern and state, of the rules that have a pattern; descriptions and targets differ."""
     return {
-        name: (json.loads(pattern) if isinstance(pattern := rule["EventPattern"], str) else pattern, rule["State"])
+        name.removeprefix("AlertFunction"): (
+            json.loads(pattern) if isinstance(pattern := rule["EventPattern"], str) else pattern,
+            rule.get("State", "ENABLED"),
+        )
         for name, rule in stack.of_type("AWS::Events::Rule").items()
         if "EventPattern" in rule
     }
