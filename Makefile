@@ -40,15 +40,15 @@ test: tools $(VENV)/ready tests/iam/node_modules ## run everything: Rust, templa
 
 faults: tools $(VENV)/ready ## every fault of SNS and KMS against the release binary, as a table (SEED=7 adds random ones)
 	cargo build --release --bin alert
-	@$(VENV)/bin/python -m local.faults $(if $(SEED),--seed $(SEED))
+	@$(VENV)/bin/python -m local.rig.faults $(if $(SEED),--seed $(SEED))
 
 load: tools $(VENV)/ready ## 10,000 mixed signals through the release binary, every alert accounted for
 	cargo build --release --bin alert
-	@$(VENV)/bin/python -m local.load
+	@$(VENV)/bin/python -m local.rig.load
 
 accounts: tools $(VENV)/ready ## 500 accounts of an organization through the release binary, every call accounted for
 	cargo build --release --bin alert
-	@$(VENV)/bin/python -m local.accounts
+	@$(VENV)/bin/python -m local.rig.accounts
 
 audit: tools $(VENV)/ready $(AUDIT)/ready ## what cloud-audit, an auditors' tool, says of an account before and with CloudTrailLogGroupName
 	@$(VENV)/bin/python -m local.audit $(AUDIT)/bin/cloud-audit

@@ -60,7 +60,7 @@ class LocalAws:
         scratch = STATE / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)
         self._scratch = tempfile.TemporaryDirectory(dir=scratch)
-        command = [sys.executable, "-m", "local.host", "--until-stdin-closes"]
+        command = [sys.executable, "-m", "local.emulator.host", "--until-stdin-closes"]
         with log.open("w") as errors:
             self._process = subprocess.Popen(
                 [*command, "--port", str(port), "--retry-delay", str(retry_delay)],

@@ -66,10 +66,3 @@ def breakable(built: None) -> Iterator[Guarded]:
     with LocalAws(retry_delay=0.1, log=local.STATE / "log" / "aws-breakable.log") as aws:
         aws.start_trail()
         yield Guarded(aws, local.deploy(aws))
-
-
-@pytest.fixture(scope="session")
-def bare() -> Iterator[LocalAws]:
-    """A local AWS without the guard, to test the local AWS itself."""
-    with LocalAws(retry_delay=0.1, log=local.STATE / "log" / "aws-bare.log") as aws:
-        yield aws

@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from local.faults import Cell, Result, matrix, run_all, template_timeout  # noqa: E402
+from local.rig.faults import Cell, Result, matrix, run_all, template_timeout  # noqa: E402
 from local.rig import BINARY, Credentials, Function, Kms, Sns, rig  # noqa: E402
 
 FULL = os.environ.get("FAULTS") == "full"

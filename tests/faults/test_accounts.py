@@ -2,7 +2,7 @@
 
 import asyncio
 
-from local.accounts import organization, run
+from local.rig.accounts import organization, run
 
 
 def test_every_account_is_heard_and_no_call_is_made_twice() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from samcli.yamlhelper import yaml_parse
 
-from local.faults import template_timeout
+from local.rig.faults import template_timeout
 from local.rig import REPEATS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from local.faults import EVENT, FACTS, UID, Cell, Result, template_timeout
+from local.rig.faults import EVENT, FACTS, UID, Cell, Result, template_timeout
 from local.rig import REPEATS, TOPICS, Fault
 
 from .test_deadlines import in_docs

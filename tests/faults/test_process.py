@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from local.faults import EVENT, UID
+from local.rig.faults import EVENT, UID
 from local.rig import TOPICS, Fault, Function, Kms, Sns
 
 

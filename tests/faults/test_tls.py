@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from local.faults import EVENT
+from local.rig.faults import EVENT
 from local.rig import TLS, Function, Kms, Sns
 
 

@@ -5,7 +5,7 @@ This file comes last by its name, so that it reads what was said in all the othe
 
 import json
 
-from local.faults import Result
+from local.rig.faults import Result
 from local.rig import Credentials
 
 from .conftest import Said

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Iterable
 
 from local.rig import ACCOUNT
-from local.roster import HEARTBEATS, MANAGEMENT, REGIONS, Place, Spokes
-from local.sweeping import Keys, tick, watching
+from local.rig.roster import HEARTBEATS, MANAGEMENT, REGIONS, Place, Spokes
+from local.rig.sweeping import Keys, tick, watching
 
 MEMBER = "200000000000"
 

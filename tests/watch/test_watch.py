@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from local.rig import Fault, Function, Sns
-from local.sweeping import DAY, QUOTAS, Account, Keys, arn, tick, watching
+from local.rig.sweeping import DAY, QUOTAS, Account, Keys, arn, tick, watching
 
 TIME = 1_795_327_200
 """2026-11-22T06:00:00Z, which `tick` says."""

@@ -1,6 +1,6 @@
 """The process of the local AWS: ministack on loopback, mended to do what AWS does.
 
-    python -m local.host [--port 4566] [--retry-delay 1] [--until-stdin-closes]
+    python -m local.emulator.host [--port 4566] [--retry-delay 1] [--until-stdin-closes]
 
 Prints its endpoint as the first line of standard output once it answers, and logs to standard error.
 What no client can ask of AWS comes in at the side, as JSON with an `account` and a `region`:
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m local.host", description="A local AWS on loopback.")
+    parser = argparse.ArgumentParser(prog="python -m local.emulator.host", description="A local AWS on loopback.")
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
     parser.add_argument("--retry-delay", type=float, default=1, help="seconds before a failed invocation is repeated")
     parser.add_argument("--until-stdin-closes", action="store_true", help="end when the starting process is gone")

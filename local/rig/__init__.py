@@ -1,4 +1,4 @@
-"""A rig for the release binary: Lambda, SNS, KMS and STS on loopback, and every fault they can have, on order.
+"""A rig for the functions' binaries: Lambda, SNS, KMS and STS on loopback, and every fault they can have, on demand.
 
     Sns, Kms, Sts  answer as AWS does, or as a schedule of faults says, for each topic or operation
     Function    what Lambda does with the binary: start it, hand it one event at a time, end it at its time-out,
@@ -7,6 +7,12 @@
 Use all three in `async with`: leaving it stops every server and every process, whatever happened. The connections are
 plain HTTP unless `rig` is asked for TLS. The time-outs are the real ones; only the minutes that Lambda waits before it
 repeats an event are scaled down.
+
+    faults.py    `make faults`
+    load.py      `make load`
+    accounts.py  `make accounts`
+    sweeping.py  10,000 keys, as the watch function looks for them
+    roster.py    1,000 accounts in 17 Regions, as the hub's digest looks for them
 """
 
 import asyncio
@@ -29,7 +35,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import parse_qs
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BINARY = ROOT / "target" / "release" / "alert"
 TLS = ROOT / "tests" / "tls"
 """The server's certificate, and the authority to trust for it."""

@@ -1,4 +1,4 @@
-"""10,000 KMS keys through the watch function as `sam build` made it, on loopback: `python -m local.sweeping`.
+"""10,000 KMS keys through the watch function as `sam build` made it, on loopback: `python -m local.rig.sweeping`.
 
     Keys        a KMS that holds many keys and keeps AWS's request quotas
     Account     the rest of AWS: the guard's stack and the function's own log; everything else is denied
@@ -20,8 +20,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from .aws import BUILD
-from .rig import ACCOUNT, REGION, Connection, Fault, Function, Request, Server, Service, Sns, response
+from ..aws import BUILD
+from . import ACCOUNT, REGION, Connection, Fault, Function, Request, Server, Service, Sns, response
 
 BINARY = BUILD / "WatchFunction" / "bootstrap"
 TIMEOUT = 300.0
@@ -194,7 +194,7 @@ async def _measure(count: int, at_risk: int) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m local.sweeping", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m local.rig.sweeping", description=__doc__.splitlines()[0])
     parser.add_argument("--keys", type=int, default=10_000)
     parser.add_argument("--at-risk", type=int, default=2_000)
     options = parser.parse_args()

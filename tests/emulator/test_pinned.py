@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local.pinned import PinnedVersionChanged, replace, replace_entry, require
+from local.emulator.pinned import PinnedVersionChanged, replace, replace_entry, require
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from functools import cache
 
 
-from .rig import BINARY, OPERATIONS, ROOT, TOPICS, Credentials, Delivery, Fault, Message, Schedule, rig, until_try
-from .steps import end_on_signals
+from . import BINARY, OPERATIONS, ROOT, TOPICS, Credentials, Delivery, Fault, Message, Schedule, rig, until_try
+from ..steps import end_on_signals
 
 EVENT = (ROOT / "events" / "key-disabled.json").read_bytes()
 UID = str(

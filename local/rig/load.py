@@ -23,8 +23,8 @@ from statistics import quantiles
 from typing import Any
 
 from .faults import template_timeout
-from .rig import BINARY, ROOT, TOPICS, Function, Kms, Sns
-from .steps import end_on_signals
+from . import BINARY, ROOT, TOPICS, Function, Kms, Sns
+from ..steps import end_on_signals
 
 EVENTS = ROOT / "events"
 NAMESPACE = uuid.UUID("1c2f6a52-8d0b-5c57-9a3e-5b1f4f0e7d21")

@@ -1,4 +1,4 @@
-"""An organization of 1,000 accounts in 17 Regions, as the hub's watch function asks for it: `python -m local.roster`.
+"""An organization of 1,000 accounts in 17 Regions, as the hub's watch function asks for it: `python -m local.rig.roster`.
 
 Prints what its roster asks of Organizations, CloudFormation and Logs, and how long it takes on loopback, where every answer
 comes at once.
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
-from .rig import ACCOUNT, Connection, Request, response
+from . import ACCOUNT, Connection, Request, response
 from .sweeping import Account, Keys, _xml, tick, watching
 
 MANAGEMENT = "123456789012"
@@ -147,7 +147,7 @@ async def _measure(accounts: int) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m local.roster", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m local.rig.roster", description=__doc__.splitlines()[0])
     parser.add_argument("--accounts", type=int, default=1_000)
     asyncio.run(_measure(parser.parse_args().accounts))
     return 0

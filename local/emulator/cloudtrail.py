@@ -23,7 +23,7 @@ from . import events, iam, kms, trails
 from .calls import Call, read_answer, read_request
 from .pinned import replace, require
 
-log = logging.getLogger("local.cloudtrail")
+log = logging.getLogger("local.emulator.cloudtrail")
 
 Response = tuple[int, dict[str, str], bytes]
 Handler = Callable[..., Awaitable[Response]]

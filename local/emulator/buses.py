@@ -23,7 +23,7 @@ from ministack.services.cloudformation import provisioners
 from . import events, iam
 from .pinned import replace, replace_entry, require
 
-log = logging.getLogger("local.buses")
+log = logging.getLogger("local.emulator.buses")
 
 INPUTS = ("Input", "InputPath", "InputTransformer")
 """Not for a bus as a target."""

@@ -51,4 +51,4 @@ def replace_entry(
 
 def _advice() -> str:
     installed = importlib.metadata.version("ministack")
-    return f"local/ is written for ministack {MINISTACK}, installed is {installed}: see local/pinned.py"
+    return f"local/emulator/ is written for ministack {MINISTACK}, installed is {installed}: see local/emulator/pinned.py"

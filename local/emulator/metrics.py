@@ -17,7 +17,7 @@ from ministack.services import cloudwatch, lambda_svc, sqs
 
 from .pinned import replace, require
 
-log = logging.getLogger("local.metrics")
+log = logging.getLogger("local.emulator.metrics")
 
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "GreaterThanOrEqualToThreshold": operator.ge,

@@ -19,7 +19,7 @@ from ministack.services import eventbridge, lambda_svc, sqs
 from . import logs
 from .pinned import replace, require
 
-log = logging.getLogger("local.events")
+log = logging.getLogger("local.emulator.events")
 
 _delivery: ContextVar[tuple[dict, dict] | None] = ContextVar("_delivery", default=None)
 """The rule and the target that is being delivered to."""

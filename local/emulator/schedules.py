@@ -18,7 +18,7 @@ from ministack.services import eventbridge, lambda_svc, scheduler
 from . import events, iam
 from .pinned import replace, require
 
-log = logging.getLogger("local.schedules")
+log = logging.getLogger("local.emulator.schedules")
 
 
 def mend() -> None:

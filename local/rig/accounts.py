@@ -20,8 +20,8 @@ from typing import Any
 
 from .faults import template_timeout
 from .load import Instance
-from .rig import ACCOUNT, BINARY, OPERATIONS, ROOT, TOPICS, Connection, Function, Kms, Request, Schedule, Sns, Sts
-from .steps import end_on_signals
+from . import ACCOUNT, BINARY, OPERATIONS, ROOT, TOPICS, Connection, Function, Kms, Request, Schedule, Sns, Sts
+from ..steps import end_on_signals
 
 SAMPLE = ROOT / "events" / "deletion-scheduled.json"
 REGIONS = ("eu-west-1", "us-east-1", "ap-southeast-2")

@@ -1,0 +1,14 @@
+"""A local AWS without the guard, to test the local AWS itself."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from local import aws as local
+from local.aws import LocalAws
+
+
+@pytest.fixture(scope="session")
+def bare() -> Iterator[LocalAws]:
+    with LocalAws(retry_delay=0.1, log=local.STATE / "log" / "aws-bare.log") as aws:
+        yield aws
