@@ -6,6 +6,8 @@ policies and targets can be compared as plain data.
 
 import json
 import re
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import boto3
@@ -72,6 +74,10 @@ def source(template="template.yaml"):
     return json.loads(json.dumps(yaml_parse((ROOT / template).read_text())))
 
 
+# A stack only reads it.
+parsed = cache(source)
+
+
 class Stack:
     def __init__(
         self,
@@ -84,7 +90,7 @@ class Stack:
         file="template.yaml",
         name="kms-key-guard",
     ):
-        template = source(file)
+        template = parsed(file)
         self.values = {name: str(p.get("Default", "")) for name, p in template["Parameters"].items()}
         self.lists = {name for name, p in template["Parameters"].items() if p["Type"] == "CommaDelimitedList"}
         unknown = set(parameters or {}) - set(self.values)
@@ -98,7 +104,8 @@ class Stack:
             "AWS::StackName": name,
             "AWS::URLSuffix": url_suffix,
         }
-        self.template = transformed(template, self.values, region) if "Transform" in template else template
+        values = tuple(sorted(self.values.items()))
+        self.template = transformed(file, values, region) if "Transform" in template else template
         self._check_rules()
         self.resources = {
             name: {"Type": r["Type"], "Properties": self.resolve(r.get("Properties", {}))}
@@ -238,8 +245,10 @@ class Stack:
         return re.sub(r"\$\{([^!}]+)\}", value, text)
 
 
-def transformed(template, values, region):
+@cache
+def transformed(file, values, region):
     """The template after the SAM transform, which replaces the code folders by what the build uploaded."""
+    template = deepcopy(parsed(file))
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = "s3://artifacts/code.zip"
