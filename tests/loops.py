@@ -11,7 +11,7 @@ def each(cases: Iterable[Any], test: Callable[[Any], None], name: Callable[[Any]
         count += 1
         try:
             test(case)
-        except AssertionError as failure:
-            failures.append(f"{name(case)}: {failure}")
+        except Exception as failure:
+            failures.append(f"{name(case)}: {type(failure).__name__}: {failure}")
     assert count, "no case at all"
     assert not failures, f"{len(failures)} of {count} cases:\n\n" + "\n\n".join(failures)

@@ -5,17 +5,14 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from local.rig.faults import Cell, Result, matrix, run_all, template_timeout  # noqa: E402
-from local.rig import BINARY, Credentials, Function, Kms, Sns, rig  # noqa: E402
+from local.rig import Credentials, Function, Kms, Sns, rig
+from local.rig.faults import Cell, Result, matrix, run_all, template_timeout
+from loops import each
 
 FULL = os.environ.get("FAULTS") == "full"
 CELLS = matrix(int(os.environ.get("FAULTS_SEED", "1")) if FULL else None)
@@ -25,32 +22,26 @@ Said = list[tuple[Credentials, list[tuple[str, str]], list[str]]]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def binary() -> None:
-    if not BINARY.exists():
-        pytest.fail("target/release/alert isn't there: cargo build --release --bin alert")
+def binary(built: None) -> None:
+    """The alert function as it is deployed."""
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "cell" in metafunc.fixturenames:
-        metafunc.parametrize("cell", CELLS, ids=str)
+def each_cell(test: Callable[[Cell, Result], None]) -> Callable[[dict[str, Result]], None]:
+    """A test of one cell as a test of all; `make faults` prints what became of each."""
+
+    def test_of_all(results: dict[str, Result]) -> None:
+        each(CELLS, lambda cell: test(cell, results[str(cell)]))
+
+    test_of_all.__doc__ = test.__doc__
+    return test_of_all
 
 
 @pytest.fixture(scope="session")
-def results(request: pytest.FixtureRequest, said: Said) -> dict[str, Result]:
-    """What became of the cells that were asked for, by their names; of all, if none was."""
-    asked = {
-        str(item.callspec.params["cell"])
-        for item in request.session.items
-        if "cell" in getattr(item, "fixturenames", ())
-    }
-    results = asyncio.run(run_all(cell for cell in CELLS if str(cell) in asked or not asked))
+def results(said: Said) -> dict[str, Result]:
+    """What became of the cells, by their names."""
+    results = asyncio.run(run_all(CELLS))
     said += [(result.credentials, result.log, result.reports) for result in results]
     return {str(result.cell): result for result in results}
-
-
-@pytest.fixture
-def result(cell: Cell, results: dict[str, Result]) -> Result:
-    return results[str(cell)]
 
 
 @pytest.fixture(scope="session")

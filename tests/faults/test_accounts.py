@@ -1,4 +1,4 @@
-"""Five hundred accounts, the release binary as their hub: nothing lost, nobody mistaken, no call too many."""
+"""Five hundred accounts, the alert function as it ships as their hub: nothing lost, nobody mistaken, no call too many."""
 
 import asyncio
 
