@@ -39,6 +39,8 @@ from local import rig  # noqa: E402
 WORK = ROOT / ".local" / "bench"
 VENV = WORK / "venv"
 ALERT = ROOT / "target" / "release" / "alert"
+BINARIES = {"alert": [], "watch": ["--features", "watch"]}
+"""The functions, each with what cargo wants to build it."""
 ARM64 = "aarch64-unknown-linux-gnu"
 KEYGUARD = ROOT / "target" / "release" / "keyguard"
 BARE = ROOT / "bench" / "bare"
@@ -100,7 +102,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 
 def build() -> None:
     print("building the release binaries (the first time takes minutes)", flush=True)
-    for name, how in counts.binaries().items():
+    for name, how in BINARIES.items():
         run("cargo", "build", "--quiet", "--release", "--locked", "--bin", name, *how)
     run("cargo", "build", "--quiet", "--release", "--locked", "--features", "cli", "--bin", "keyguard")
     run("cargo", "build", "--quiet", "--release", "--locked", "--target-dir", WORK / "bare", cwd=BARE)
@@ -237,7 +239,7 @@ def certificates() -> Path:
 def sizes() -> dict[str, Any]:
     """The functions for both processors: built here, or the reason why not."""
     found: dict[str, Any] = {}
-    for name, how in counts.binaries().items():
+    for name, how in BINARIES.items():
         found[name] = {platform.machine(): counts.size(ROOT / "target" / "release" / name)}
         if platform.machine() == "x86_64":
             found[name]["arm64"] = arm64(name, how)

@@ -1,10 +1,8 @@
-"""What can be counted and comes out the same every time: the size of the release binaries, and the instructions and
-allocations of the release `alert`, by valgrind, as it handles the same few events in the rig, with TLS as on AWS and without.
+"""What can be counted and comes out the same every time: the size of the binaries that ship, and the instructions and
+allocations of `alert`, by valgrind, as it handles the same few events in the rig, with TLS as on AWS and without.
 
     make counts             compare with baseline.json: a size or a count above it by more than its tolerance fails
     make counts UPDATE=1    write baseline.json
-
-`alert` is built first; another function is compared if it is built.
 
 Another compiler makes other instructions: with another than the baseline's, only the sizes are compared. Without valgrind
 likewise; it is Debian's package of that name.
@@ -30,12 +28,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
 from local import rig  # noqa: E402
+from local.build import ALERT, WATCH  # noqa: E402
 
 BASELINE = ROOT / "bench" / "baseline.json"
-RELEASE = ROOT / "target" / "release"
-
-BINARIES = {"alert": [], "watch": ["--features", "watch"]}
-"""The functions, each with what cargo wants to build it; those whose source isn't there are left out."""
+SHIPPED = {"alert": ALERT, "watch": WATCH}
+"""The functions as `sam build` makes them."""
 
 EVENTS = ("deletion-scheduled", "deletion-cancelled", "key-disabled", "key-enabled", "key-deleted")
 """Samples: what the instructions and allocations of a warm event are the mean of."""
@@ -51,11 +48,6 @@ SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 class Wrong(Exception):
     """Nothing can be counted; the message is for the person at the terminal."""
-
-
-def binaries() -> dict[str, list[str]]:
-    """The functions whose source is there."""
-    return {name: how for name, how in BINARIES.items() if (ROOT / "src" / "bin" / f"{name}.rs").exists()}
 
 
 def size(binary: Path) -> dict[str, int]:
@@ -136,14 +128,12 @@ async def under(tool: str, binary: Path, rounds: int, tls: bool = False) -> list
 def count() -> dict[str, Any]:
     """What the baseline holds, as it is now."""
     found: dict[str, Any] = {"rustc": compiler(), "architecture": platform.machine(), "binaries": {}}
-    build = ["cargo", "build", "--quiet", "--release", "--locked", "--bin", "alert"]
-    if subprocess.run(build, cwd=ROOT).returncode:
-        raise Wrong(f"{' '.join(build)} failed")
-    for name in binaries():
-        if (RELEASE / name).exists():
-            found["binaries"][name] = {"stripped bytes": (RELEASE / name).stat().st_size}
+    for name, binary in SHIPPED.items():
+        if not binary.exists():
+            raise Wrong(f"{binary.relative_to(ROOT)} isn't there: make counts builds it")
+        found["binaries"][name] = {"stripped bytes": binary.stat().st_size}
     if has_valgrind():
-        plain, tls = (per_event(RELEASE / "alert", ["callgrind"], tls)["instructions"] for tls in (False, True))
+        plain, tls = (per_event(SHIPPED["alert"], ["callgrind"], tls)["instructions"] for tls in (False, True))
         found["instructions"] = plain | {f"{what}, TLS": count for what, count in tls.items()}
     return found
 
@@ -159,12 +149,12 @@ def compare(baseline: dict[str, Any], found: dict[str, Any]) -> tuple[list[str],
 
     if found["architecture"] != baseline["architecture"]:
         return [], [f"NOT COMPARED: the baseline is of {baseline['architecture']}, this is {found['architecture']}"]
-    for name in binaries():
+    for name in SHIPPED:
         before, now = (of["binaries"].get(name) for of in (baseline, found))
         if before and now:
             one(f"{name}, stripped bytes", before["stripped bytes"], now["stripped bytes"], TOLERANCE["stripped bytes"])
         else:
-            why = "it isn't built" if before else "it has no baseline (make counts UPDATE=1, with it built)"
+            why = "it isn't built" if before else "it has no baseline (make counts UPDATE=1)"
             said.append(f"{name.upper()} NOT COMPARED: {why}")
     if "instructions" not in found:
         said.append("INSTRUCTIONS NOT COMPARED: there is no valgrind (apt-get install valgrind)")
@@ -183,8 +173,6 @@ def main() -> int:
         print(f"counts: {wrong}", file=sys.stderr)
         return 1
     if os.environ.get("UPDATE"):
-        if missing := [name for name in binaries() if name not in found["binaries"]]:
-            print(f"not in the baseline, since it isn't built: {', '.join(missing)}")
         if "instructions" not in found:
             print("counts: a baseline needs valgrind (apt-get install valgrind)", file=sys.stderr)
             return 1

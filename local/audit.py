@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 from . import aws as local
-from . import steps
+from . import build, steps
 from .aws import ACCOUNT, REGION, STATE, LocalAws
+from .build import LOGS
 from .steps import Failed, detail, step
 
 LOG_GROUP = "CloudTrail/DefaultLogGroup"
@@ -29,9 +30,9 @@ def main() -> int:
 
 
 def _audit(program: Path) -> int:
-    local.prepare()
+    build.prepare()
     step("starting the local AWS")
-    with LocalAws(log=STATE / "log" / "aws-audit.log") as aws:
+    with LocalAws(log=LOGS / "aws-audit.log") as aws:
         aws.start_trail(log_group=LOG_GROUP)
         detail(f"account {ACCOUNT}, Region {REGION}, with a trail that writes to the log group {LOG_GROUP}")
         step("auditing the account as it is, with cloud-audit")

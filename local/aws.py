@@ -1,14 +1,14 @@
-"""Starts and stops the local AWS, builds the guard and deploys it there: for the demo, `make local` and the tests."""
+"""Starts and stops the local AWS, and deploys the guard there: for the demo, `make local` and the tests."""
 
+import io
 import json
 import os
-import platform
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,43 +18,20 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from samcli.yamlhelper import yaml_parse
 
-from .steps import Failed, end_group, run, step
+from .build import ARCHITECTURE, BUILD, LOGS, ROOT, STATE, environment
+from .steps import Failed, end_group, run
 
-ROOT = Path(__file__).resolve().parent.parent
-STATE = ROOT / ".local"
-BUILD = STATE / "build"
 ACCOUNT = "111122223333"
 REGION = "eu-west-1"
 STACK = "kms-key-guard"
-ARCHITECTURE = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}.get(
-    platform.machine().lower(), ""
-)
-
-
-def environment(**more: str) -> dict[str, str]:
-    """The environment for every program we start: nothing of a real AWS account, no traces in the user's home."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_CLI_"))}
-    return {
-        **inherited,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "SAM_CLI_TELEMETRY": "0",
-        "__SAM_CLI_APP_DIR": str(STATE / "sam"),
-        # As in the Makefile: another path to the linker would make cargo build everything again.
-        "CARGO_ZIGBUILD_CACHE_DIR": str(STATE / "cache"),
-        "ZIG_GLOBAL_CACHE_DIR": str(STATE / "cache" / "zig"),
-        "PYTHONUNBUFFERED": "1",
-        **more,
-    }
 
 
 class LocalAws:
     """A running local AWS; use it in a `with`, which stops it and every process it started."""
 
-    def __init__(self, port: int = 0, retry_delay: float = 1.0, log: Path = STATE / "log" / "aws.log") -> None:
+    def __init__(self, port: int = 0, retry_delay: float = 1.0, log: Path = LOGS / "aws.log") -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         scratch = STATE / "tmp"
@@ -278,73 +255,61 @@ class Inbox:
         return Message(envelope.get("Subject", ""), envelope["Message"], attributes, arrived)
 
 
-def check_prerequisites() -> None:
-    """Say in plain words what is missing on this machine."""
-    if sys.version_info < (3, 11):
-        raise Failed(f"Python 3.11 or newer is needed, this is {platform.python_version()}.")
-    if platform.system() != "Linux":
-        raise Failed(
-            "The local AWS runs the function's Linux binary as it is, so it needs Linux; "
-            f"this is {platform.system()}. A Linux virtual machine or container will do."
-        )
-    if not ARCHITECTURE:
-        raise Failed(f"Lambda knows x86_64 and arm64 processors; this is {platform.machine()}.")
-    for program, advice in (
-        ("cargo", "Rust is not installed (no `cargo` in PATH): see https://www.rust-lang.org/tools/install"),
-        ("cc", "There is no C compiler (no `cc` in PATH): install gcc or clang, for instance build-essential."),
-    ):
-        if not shutil.which(program):
-            raise Failed(advice)
-
-
-def prepare() -> None:
-    """Whatever comes before a deployment, step by step."""
-    step("checking that Rust, Python and a C compiler are here")
-    check_prerequisites()
-    step("building the function with sam build (the first time takes minutes: it compiles)")
-    build()
-
-
-def build() -> None:
-    """`sam build` for this machine's processor: cross-compiling would need another Rust target."""
-    sam = Path(sys.executable).parent / "sam"
-    overrides = f"Architecture={ARCHITECTURE}"
-    command = [sam, "build", "--template-file", ROOT / "template.yaml", "--build-dir", BUILD, "--no-cached"]
-    run(
-        "building",
-        [*command, "--parameter-overrides", overrides],
-        STATE / "log" / "build.log",
-        ROOT,
-        environment(AWS_REGION=REGION, AWS_DEFAULT_REGION=REGION),
-        _compiled,
-    )
-
-
-def _compiled() -> str:
-    """How far cargo is; sam build shows nothing of what it prints."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    libraries = sum(1 for _ in target.glob("*/release/deps/*.rlib"))
-    return f"({libraries} libraries compiled)" if libraries else ""
-
-
 def deploy(
-    aws: LocalAws, parameters: Mapping[str, str] | None = None, account: str = ACCOUNT, region: str = REGION
+    aws: LocalAws,
+    parameters: Mapping[str, str] | None = None,
+    account: str = ACCOUNT,
+    region: str = REGION,
+    built: Path = BUILD,
 ) -> dict[str, str]:
-    """`sam deploy` of what `build` built; returns the stack's outputs."""
+    """`sam deploy` of what `sam build` left in a folder; returns the stack's outputs."""
     values = {"Architecture": ARCHITECTURE, **(parameters or {})}
-    command = [Path(sys.executable).parent / "sam", "deploy", "--template-file", BUILD / "template.yaml"]
+    command = [Path(sys.executable).parent / "sam", "deploy", "--template-file", built / "template.yaml"]
     options = f"--stack-name {STACK} --region {region} --resolve-s3 --capabilities CAPABILITY_IAM"
     quiet = "--no-confirm-changeset --no-progressbar --no-fail-on-empty-changeset"
     overrides = [f"{name}={value}" for name, value in values.items()]
     run(
         "deploying",
         [*command, *options.split(), *quiet.split(), "--parameter-overrides", *overrides],
-        STATE / "log" / f"deploy-{account}-{region}.log",
+        LOGS / f"deploy-{account}-{region}.log",
         ROOT,
         # What AWS pauses between two looks at a stack's events, half a second here.
         environment(**aws.environment(account, region), SAM_CLI_POLL_DELAY="0.5"),
     )
-    stack = aws.client("cloudformation", account, region).describe_stacks(StackName=STACK)["Stacks"][0]
+    return outputs(aws.client("cloudformation", account, region))
+
+
+def deploy_directly(aws: LocalAws) -> dict[str, str]:
+    """What `deploy` comes to, by CloudFormation's and S3's own calls: for tests that need one more guard."""
+    cloudformation, s3, bucket = aws.client("cloudformation"), aws.client("s3"), "deployed-directly"
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    template = yaml_parse((BUILD / "template.yaml").read_text())
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::Serverless::Function":
+            s3.put_object(Bucket=bucket, Key=name, Body=_zipped(BUILD / name / "bootstrap"))
+            resource["Properties"]["CodeUri"] = f"s3://{bucket}/{name}"
+    s3.put_object(Bucket=bucket, Key="template", Body=json.dumps(template).encode())
+    cloudformation.create_stack(
+        StackName=STACK,
+        TemplateURL=f"{aws.endpoint}/{bucket}/template",
+        Parameters=[{"ParameterKey": "Architecture", "ParameterValue": ARCHITECTURE}],
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+    )
+    cloudformation.get_waiter("stack_create_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    return outputs(cloudformation)
+
+
+@cache
+def _zipped(program: Path) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.write(program, program.name)
+    return packed.getvalue()
+
+
+def outputs(cloudformation: Any) -> dict[str, str]:
+    """The outputs of the guard's stack."""
+    stack = cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]
     return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 

@@ -5,7 +5,7 @@ import sys
 import time
 
 from . import aws as local
-from . import steps
+from . import build, steps
 from .aws import ACCOUNT, REGION, Inbox
 from .steps import step
 
@@ -27,7 +27,7 @@ def _until_stopped(port: int) -> int:
 
 
 def _run(port: int) -> None:
-    local.prepare()
+    build.prepare()
     step("starting the local AWS and deploying template.yaml to it")
     with local.guarded(port) as (aws, outputs):
         alerts = aws.inbox(outputs["AlertsTopicArn"], "people")

@@ -35,8 +35,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import parse_qs
 
-ROOT = Path(__file__).resolve().parents[2]
-BINARY = ROOT / "target" / "release" / "alert"
+from ..build import ALERT as BINARY
+from ..build import ROOT
+
 TLS = ROOT / "tests" / "tls"
 """The server's certificate, and the authority to trust for it."""
 ACCOUNT = "111122223333"

@@ -1,4 +1,4 @@
-"""`make accounts`: an organization's accounts through the release binary as their hub, and an account of every call.
+"""`make accounts`: an organization's accounts through the alert function as their hub, and an account of every call.
 
 Events of hundreds of accounts in several Regions, in a seeded order, through several instances of the function. Some
 accounts have no reader role, and some a role that answers for another account. What has to come of each is worked out
@@ -20,7 +20,7 @@ from typing import Any
 
 from .faults import template_timeout
 from .load import Instance
-from . import ACCOUNT, BINARY, OPERATIONS, ROOT, TOPICS, Connection, Function, Kms, Request, Schedule, Sns, Sts
+from . import ACCOUNT, OPERATIONS, ROOT, TOPICS, Connection, Function, Kms, Request, Schedule, Sns, Sts
 from ..steps import end_on_signals
 
 SAMPLE = ROOT / "events" / "deletion-scheduled.json"
@@ -209,9 +209,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     end_on_signals()
-    if not BINARY.exists():
-        print(f"{BINARY.relative_to(ROOT)} isn't there: cargo build --release --bin alert", file=sys.stderr)
-        return 2
     figures, wrong = asyncio.run(run(organization(options.accounts, options.seed), options.instances))
     print("| accounts | |\n| --- | --- |")
     for what, figure in figures:

@@ -1,4 +1,4 @@
-"""`make faults`: the release binary under every fault that SNS and KMS can have, and what became of the alert.
+"""`make faults`: the alert function as it ships under every fault that SNS and KMS can have, and what became of the alert.
 
 The tests in tests/faults assert what is printed here. The full matrix adds schedules of faults that are drawn by lot.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 
-from . import BINARY, OPERATIONS, ROOT, TOPICS, Credentials, Delivery, Fault, Message, Schedule, rig, until_try
+from . import OPERATIONS, ROOT, TOPICS, Credentials, Delivery, Fault, Message, Schedule, rig, until_try
 from ..steps import end_on_signals
 
 EVENT = (ROOT / "events" / "key-disabled.json").read_bytes()
@@ -316,9 +316,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="run the full matrix, with a hundred random schedules of this seed")
     seed = parser.parse_args().seed
     end_on_signals()
-    if not BINARY.exists():
-        print(f"{BINARY.relative_to(ROOT)} isn't there: cargo build --release --bin alert", file=sys.stderr)
-        return 2
     results = asyncio.run(run_all(matrix(seed)))
     print(tables(results))
     lost = [result.cell for result in results if result.lost]

@@ -1,4 +1,4 @@
-"""`make load`: thousands of mixed signals through the release binary, and an account of every alert.
+"""`make load`: thousands of mixed signals through the alert function as it ships, and an account of every alert.
 
 A ransom script over a whole account's keys, replayed deliveries, deletions that two sources announce, noise that passes
 the rules, failed calls and events nobody can read, in a seeded order, through several instances of the function. What
@@ -23,7 +23,7 @@ from statistics import quantiles
 from typing import Any
 
 from .faults import template_timeout
-from . import BINARY, ROOT, TOPICS, Function, Kms, Sns
+from . import ROOT, TOPICS, Function, Kms, Sns
 from ..steps import end_on_signals
 
 EVENTS = ROOT / "events"
@@ -233,9 +233,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     end_on_signals()
-    if not BINARY.exists():
-        print(f"{BINARY.relative_to(ROOT)} isn't there: cargo build --release --bin alert", file=sys.stderr)
-        return 2
     run = asyncio.run(load(Mixer(options.seed).burst(options.signals), options.instances))
     print("| load | |\n| --- | --- |")
     for what, figure in run.figures():

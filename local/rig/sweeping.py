@@ -20,10 +20,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from ..aws import BUILD
+from ..build import WATCH as BINARY
 from . import ACCOUNT, REGION, Connection, Fault, Function, Request, Server, Service, Sns, response
 
-BINARY = BUILD / "WatchFunction" / "bootstrap"
 TIMEOUT = 300.0
 """Seconds, as in the template."""
 QUOTAS = {"DescribeKey": 2_000, "ListKeys": 500, "ListAliases": 500, "ListResourceTags": 2_000, "GetKeyLastUsage": 5}

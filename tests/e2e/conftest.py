@@ -1,18 +1,16 @@
 """The local AWS that the end-to-end tests share, with the guard deployed to it once."""
 
-import sys
+import subprocess
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from local import aws as local  # noqa: E402
-from local.aws import Inbox, LocalAws  # noqa: E402
+from local import aws as local
+from local.aws import Inbox, LocalAws
+from local.build import LOGS, ROOT
 
 
 @dataclass
@@ -54,6 +52,12 @@ class Key:
 
 
 @pytest.fixture(scope="session")
+def keyguard() -> None:
+    """The command line in target/debug, as `cargo test` builds it: by `cargo build` the AWS clients would be compiled anew."""
+    subprocess.run(["cargo", "test", "--quiet", "--all-features", "--no-run"], cwd=ROOT, check=True)
+
+
+@pytest.fixture(scope="session")
 def guarded(built: None) -> Iterator[Guarded]:
     """The guard, deployed once for every test that leaves it as it is."""
     with local.guarded(retry_delay=0.1) as (aws, outputs):
@@ -63,6 +67,6 @@ def guarded(built: None) -> Iterator[Guarded]:
 @pytest.fixture
 def breakable(built: None) -> Iterator[Guarded]:
     """The guard on a second, empty local AWS, for a test that breaks it."""
-    with LocalAws(retry_delay=0.1, log=local.STATE / "log" / "aws-breakable.log") as aws:
+    with LocalAws(retry_delay=0.1, log=LOGS / "aws-breakable.log") as aws:
         aws.start_trail()
-        yield Guarded(aws, local.deploy(aws))
+        yield Guarded(aws, local.deploy_directly(aws))

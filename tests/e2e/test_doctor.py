@@ -16,6 +16,7 @@ import pytest
 
 from local import aws as local
 from local.aws import ACCOUNT, REGION, ROOT, STACK, LocalAws, environment
+from local.build import LOGS
 
 from .conftest import Guarded
 
@@ -75,9 +76,7 @@ class Diagnosis:
         return {c["id"]: f"{c['verdict']}: {c['text']}" for c in checks}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def keyguard() -> None:
-    subprocess.run(["cargo", "build", "--quiet", "--features", "cli", "--bin", "keyguard"], cwd=ROOT, check=True)
+pytestmark = pytest.mark.usefixtures("keyguard")
 
 
 def start_trail(aws: LocalAws) -> None:
@@ -115,10 +114,10 @@ def auditors_alarm(aws: LocalAws, action: str | None, **changes: Any) -> None:
 
 @pytest.fixture(scope="module")
 def patient(built: None) -> Iterator[Patient]:
-    with LocalAws(retry_delay=0.1, log=local.STATE / "log" / "aws-doctor.log") as aws:
+    with LocalAws(retry_delay=0.1, log=LOGS / "aws-doctor.log") as aws:
         aws.client("logs").create_log_group(logGroupName=GROUP)
         start_trail(aws)
-        patient = Patient(aws, local.deploy(aws))
+        patient = Patient(aws, local.deploy_directly(aws))
         patient.listen(patient.outputs["AlertsTopicArn"], "people")
         patient.listen(patient.outputs["FindingsTopicArn"], "machines")
         auditors_filter(aws)

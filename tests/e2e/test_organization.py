@@ -16,6 +16,7 @@ from samcli.yamlhelper import yaml_parse
 
 from local import aws as local
 from local.aws import ACCOUNT, REGION, ROOT, Inbox, LocalAws
+from local.build import LOGS
 
 MANAGEMENT = "123456789012"
 MEMBER = "444455556666"
@@ -86,7 +87,7 @@ def undelivered(aws: LocalAws, account: str, region: str) -> Inbox:
 
 @pytest.fixture(scope="module")
 def organization(built: None) -> Iterator[Organization]:
-    with LocalAws(retry_delay=0.1, log=local.STATE / "log" / "aws-organization.log") as aws:
+    with LocalAws(retry_delay=0.1, log=LOGS / "aws-organization.log") as aws:
         for account in (ACCOUNT, MANAGEMENT, MEMBER):
             aws.start_trail(account)
         identity = aws.organization(MANAGEMENT, ACCOUNT, MEMBER)

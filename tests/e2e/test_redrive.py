@@ -16,9 +16,7 @@ from .test_failures import forbid_invocations, queue
 KEYGUARD = ROOT / "target" / "debug" / "keyguard"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def keyguard() -> None:
-    subprocess.run(["cargo", "build", "--quiet", "--all-features", "--bin", "keyguard"], cwd=ROOT, check=True)
+pytestmark = pytest.mark.usefixtures("keyguard")
 
 
 def command(guarded: Guarded, output: str, *options: str) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 
 from local import aws as local
 from local.aws import LocalAws
+from local.build import LOGS
 
 from .conftest import Guarded
 
@@ -52,9 +53,9 @@ class Guard:
 @pytest.fixture(scope="module")
 def guard(built: None) -> Iterator[Guard]:
     """A guard of its own, whose parts each test breaks another one of."""
-    with LocalAws(retry_delay=0.1, log=local.STATE / "log" / "aws-tampering.log") as aws:
+    with LocalAws(retry_delay=0.1, log=LOGS / "aws-tampering.log") as aws:
         aws.start_trail()
-        yield Guard(Guarded(aws, local.deploy(aws)))
+        yield Guard(Guarded(aws, local.deploy_directly(aws)))
 
 
 Act = Callable[[Guard], Any]

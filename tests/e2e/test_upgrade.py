@@ -11,10 +11,11 @@ from samcli.yamlhelper import yaml_dump, yaml_parse
 
 from local import aws as local
 from local.aws import LocalAws
+from local.build import BUILD, LOGS, ROOT
 
 from .conftest import Guarded
 
-VERSIONS = local.ROOT / "tests" / "upgrade"
+VERSIONS = ROOT / "tests" / "upgrade"
 
 
 def as_built(template: Path, folder: Path) -> None:
@@ -22,7 +23,7 @@ def as_built(template: Path, folder: Path) -> None:
     document = yaml_parse(template.read_text())
     for name, resource in document["Resources"].items():
         if resource["Type"] == "AWS::Serverless::Function":
-            resource["Properties"]["CodeUri"] = str(local.BUILD / name)
+            resource["Properties"]["CodeUri"] = str(BUILD / name)
     (folder / "template.yaml").write_text(yaml_dump(document))
 
 
@@ -42,14 +43,12 @@ def disabling_is_reported(guarded: Guarded) -> None:
 
 @pytest.mark.parametrize("version", sorted(template.parent.name for template in VERSIONS.glob("*/template.yaml")))
 def test_a_stack_of_an_earlier_version_is_updated_and_goes_on_alerting(
-    built: None, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: None, version: str, tmp_path: Path
 ) -> None:
     as_built(VERSIONS / version / "template.yaml", tmp_path)
-    with LocalAws(retry_delay=0.1, log=local.STATE / "log" / "aws-upgrade.log") as aws:
+    with LocalAws(retry_delay=0.1, log=LOGS / "aws-upgrade.log") as aws:
         aws.start_trail()
-        with monkeypatch.context() as earlier:
-            earlier.setattr(local, "BUILD", tmp_path)
-            before = local.deploy(aws)
+        before = local.deploy(aws, built=tmp_path)
         replaced = rules(aws)
         disabling_is_reported(Guarded(aws, before))
 

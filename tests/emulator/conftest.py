@@ -6,9 +6,10 @@ import pytest
 
 from local import aws as local
 from local.aws import LocalAws
+from local.build import LOGS
 
 
 @pytest.fixture(scope="session")
 def bare() -> Iterator[LocalAws]:
-    with LocalAws(retry_delay=0.1, log=local.STATE / "log" / "aws-bare.log") as aws:
+    with LocalAws(retry_delay=0.1, log=LOGS / "aws-bare.log") as aws:
         yield aws

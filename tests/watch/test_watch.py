@@ -1,4 +1,4 @@
-"""The watch function's release binary, as Lambda runs it, with a KMS of many keys, an SNS with faults, and its own log."""
+"""The watch function as it ships, as Lambda runs it, with a KMS of many keys, an SNS with faults, and its own log."""
 
 import asyncio
 import json
