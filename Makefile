@@ -10,7 +10,7 @@ CHECKOV := .venv-checkov
 AUDIT := .venv-audit
 NODE := .venv-node
 # Two processes, each with local AWSs of its own.
-PYTEST = $(VENV)/bin/python -m pytest -n 2 --dist loadgroup
+PYTEST = $(VENV)/bin/python -m pytest -n 2
 # What the function is built for: as deployed last time, or arm64.
 ARCHITECTURE ?= $(or $(shell sed -n 's/.*Architecture=[\\"]*\([a-z0-9_]*\).*/\1/p' samconfig.local.toml 2>/dev/null),arm64)
 

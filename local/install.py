@@ -26,7 +26,7 @@ def install(folder: Path, requirements: Path) -> int:
     def fetched() -> str:
         text = log.read_text(errors="replace")
         count = len(re.findall(r"^Collecting ", text, re.MULTILINE))
-        return f"({total} packages unpacked)" if "\nInstalling " in text else f"({count} of {total} packages fetched)"
+        return f"({total} packages fetched, unpacking)" if "\nInstalling " in text else f"({count} of {total} packages fetched)"
 
     step(f"installing {requirements} into {folder}: {total} packages")
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)

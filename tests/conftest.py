@@ -2,8 +2,10 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -17,12 +19,16 @@ def built(pytestconfig: pytest.Config) -> None:
         build.built()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers (-n 2 --dist loadgroup): a file's tests share what they set up, so one worker runs them.
+class ByFile(LoadFileScheduling):
+    """With several workers, a file's tests run on one, as they share what they set up.
 
     Those of tests/faults share one run of the matrix, and what was said in it.
     """
-    for item in items:
-        shared = item.path.parent if item.path.parent.name == "faults" else item.path
-        item.add_marker(pytest.mark.xdist_group(str(shared)))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.partition("::")[0])
+        return str(file.parent if file.parent.name == "faults" else file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
