@@ -25,7 +25,7 @@ export ZIG_GLOBAL_CACHE_DIR := $(CURDIR)/.local/cache/zig
 # What SAM and the linters need to know of AWS: a Region, and no account.
 OFFLINE := AWS_DEFAULT_REGION=eu-west-1 AWS_EC2_METADATA_DISABLED=true
 
-.PHONY: help demo local test test-emulator test-rust functions check faults load accounts audit permissions fuzz counts bench \
+.PHONY: help demo local test test-apart test-emulator test-rust functions check faults load accounts audit permissions fuzz counts bench \
   build deploy lint lint-rust lint-dependencies lint-template fmt clean tools
 
 help: ## list the targets
@@ -37,16 +37,23 @@ demo: tools $(VENV)/ready ## see a KMS call become an alert, end to end, without
 local: tools $(VENV)/ready ## leave the local AWS running, with the guard deployed (port 4566, PORT=… for another)
 	@$(VENV)/bin/python -m local.run --port $(or $(PORT),4566)
 
-# The optimizer ends on one processor, which leaves the other one to the tests in Rust.
+# What drives no function, and what tests the local AWS itself.
+APART := tests/template tests/iam tests/ocsf tests/bench tests/tools
+EMULATOR := tests/emulator
+
+# The optimizer ends on one processor, which leaves the other one to the tests that drive no function.
 test: tools ## run everything: Rust, template, OCSF, faults, end to end on the local AWS
-	@$(MAKE) --no-print-directory --jobs 2 functions test-rust
-	$(PYTEST) --ignore tests/emulator tests
+	@$(MAKE) --no-print-directory --jobs 2 functions test-apart
+	$(PYTEST) tests $(addprefix --ignore ,$(APART) $(EMULATOR))
 
 test-rust: tools
 	cargo test --all-features
 
+test-apart: test-rust $(VENV)/ready tests/iam/node_modules
+	$(VENV)/bin/python -m pytest $(APART)
+
 test-emulator: tools $(VENV)/ready ## hold the local AWS itself to what AWS does
-	$(PYTEST) tests/emulator
+	$(PYTEST) $(EMULATOR)
 
 # The binaries that ship, which all that follows drives; built once, and again what changed.
 functions: tools $(VENV)/ready
