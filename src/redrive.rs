@@ -3,9 +3,10 @@
 //! Two kinds of messages wait there: what EventBridge couldn't hand to the function (the rule's dead-letter queue), and
 //! what the function failed on after Lambda's retries (its on-failure destination). A message is deleted only after the
 //! function said what it made of it, so whatever interrupts this, nothing is lost; at worst an alert is repeated, with
-//! the same uid.
+//! the same uid. Whoever may write to the queue chooses what a message says, so the function to invoke isn't taken from it.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use aws_sdk_lambda::error::DisplayErrorContext;
 use aws_sdk_lambda::primitives::Blob;
@@ -26,7 +27,7 @@ pub struct Redrive {
     sqs: aws_sdk_sqs::Client,
     lambda: aws_sdk_lambda::Client,
     queue: Queue,
-    function: Option<String>,
+    function: Function,
 }
 
 /// A queue by its URL.
@@ -36,6 +37,7 @@ pub struct Queue {
     pub url: String,
     /// The account that owns it.
     pub account: String,
+    name: String,
 }
 
 impl Queue {
@@ -47,13 +49,97 @@ impl Queue {
         let path = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
         match path.split('/').collect::<Vec<_>>().as_slice() {
             [host, account, queue] if !host.is_empty() && is_account_id(account) && !queue.is_empty() => {
-                Ok(Self { url: url.to_owned(), account: (*account).to_owned() })
+                Ok(Self { url: url.to_owned(), account: (*account).to_owned(), name: (*queue).to_owned() })
             }
             _ => Err(format!(
                 "{} isn't a queue's URL; it takes one such as https://sqs.eu-west-1.amazonaws.com/111122223333/NAME",
                 name(url, 300)
             )),
         }
+    }
+}
+
+impl Queue {
+    /// Whether both are the same queue of one Region: SQS takes several hosts for it.
+    pub fn is(&self, other: &Self) -> bool {
+        (&self.account, &self.name) == (&other.account, &other.name)
+    }
+}
+
+/// The function that is invoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// Its ARN, without version or alias.
+    arn: String,
+    /// The version or alias, if one was named.
+    qualifier: Option<String>,
+}
+
+impl Function {
+    /// Reads a function of this account and Region in any spelling that Lambda takes: its name, with the account or the
+    /// Region and the account before it, or its ARN; each with or without a version or alias.
+    /// <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
+    ///
+    /// # Errors
+    /// It is no function's name, or another account's or Region's.
+    pub fn parse(given: &str, account: &str, region: &Region) -> Result<Self, String> {
+        let shown = name(given, 200);
+        let partition = region.partition().name;
+        let wrong = || {
+            format!(
+                "{shown} isn't a function; it takes a name such as kms-key-guard-alert, or an ARN such as \
+                 arn:{partition}:lambda:{region}:{account}:function:kms-key-guard-alert"
+            )
+        };
+        let parts: Vec<_> = given.split(':').collect();
+        let (of_partition, parts) = match parts.as_slice() {
+            ["arn", partition, "lambda", rest @ ..] => (Some(*partition), rest),
+            rest => (None, rest),
+        };
+        let (place, parts) = match parts {
+            [place, rest @ ..] if !rest.is_empty() && place.parse::<Region>().is_ok() => (Some(*place), rest),
+            rest => (None, rest),
+        };
+        let (owner, parts) = match parts {
+            [owner, rest @ ..] if !rest.is_empty() && is_account_id(owner) => (Some(*owner), rest),
+            rest => (None, rest),
+        };
+        let parts = match parts {
+            ["function", rest @ ..] if !rest.is_empty() => rest,
+            rest => rest,
+        };
+        let (function, qualifier) = match parts {
+            [function] => (*function, None),
+            [function, qualifier] => (*function, Some(*qualifier)),
+            _ => return Err(wrong()),
+        };
+        let is_word =
+            |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let is_qualifier = |text: &str| text == "$LATEST" || is_word(text);
+        let is_whole = of_partition.is_none() || (place.is_some() && owner.is_some());
+        if !is_word(function) || !qualifier.is_none_or(is_qualifier) || !is_whole {
+            return Err(wrong());
+        }
+        let ours = [(of_partition, partition), (place, region.as_str()), (owner, account)];
+        if let Some((theirs, ours)) =
+            ours.into_iter().find_map(|(its, ours)| Some((its.filter(|its| *its != ours)?, ours)))
+        {
+            return Err(format!(
+                "{shown} is a function of {theirs}, and the queue is in {ours}; only the guard of the queue's own account \
+                 and Region is invoked"
+            ));
+        }
+        Ok(Self {
+            arn: format!("arn:{partition}:lambda:{region}:{account}:function:{function}"),
+            qualifier: qualifier.map(str::to_owned),
+        })
+    }
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.arn)?;
+        self.qualifier.iter().try_for_each(|qualifier| write!(f, ":{qualifier}"))
     }
 }
 
@@ -108,10 +194,6 @@ impl Stored {
         let id = event.envelope.id.unwrap_or_else(|| "without an id".into());
         format!("{} ({})", name(&named.unwrap_or_else(|| "an event".into()), 64), name(&id, 64))
     }
-
-    fn account(&self) -> Option<&str> {
-        self.function.split(':').nth(4)
-    }
 }
 
 /// A function's ARN without version or alias.
@@ -144,13 +226,8 @@ pub enum Fate {
 pub struct Stopped(String);
 
 impl Redrive {
-    /// For this queue; `function` replaces the one that the messages name.
-    pub fn new(
-        sqs: aws_sdk_sqs::Client,
-        lambda: aws_sdk_lambda::Client,
-        queue: Queue,
-        function: Option<String>,
-    ) -> Self {
+    /// For this queue and the function behind it, the only one that is invoked.
+    pub fn new(sqs: aws_sdk_sqs::Client, lambda: aws_sdk_lambda::Client, queue: Queue, function: Function) -> Self {
         Self { sqs, lambda, queue, function }
     }
 
@@ -200,10 +277,10 @@ impl Redrive {
             Ok(stored) => stored,
             Err(why) => return Fate::Left(format!("it can't be understood: {why}")),
         };
-        if self.function.is_none() && stored.account() != Some(&self.queue.account) {
-            let function = name(&stored.function, 200);
+        if stored.function != self.function.arn {
             return Fate::Left(format!(
-                "it names {function}, a function of another account than the queue's; --function names the right one"
+                "it names another function, {}, which isn't invoked",
+                name(&stored.function, 200)
             ));
         }
         if !act {
@@ -220,9 +297,9 @@ impl Redrive {
 
     /// Waits for the function's own answer: only a handled event may be deleted.
     async fn invoke(&self, stored: &Stored) -> Result<String, String> {
-        let function = self.function.as_ref().unwrap_or(&stored.function);
         let payload = Blob::new(stored.event.to_string());
-        let answer = self.lambda.invoke().function_name(function).payload(payload).send().await;
+        let request = self.lambda.invoke().function_name(&self.function.arn).payload(payload);
+        let answer = request.set_qualifier(self.function.qualifier.clone()).send().await;
         let answer = answer.map_err(|error| {
             format!("the function can't be invoked: {}", inert(&DisplayErrorContext(error).to_string(), 400))
         })?;
@@ -234,9 +311,7 @@ impl Redrive {
         }
         match said.get("outcome").and_then(Value::as_str) {
             Some(outcome) => Ok(inert(outcome, 64)),
-            None => {
-                Err("the function's answer isn't one of the alert function's; --function names the right one".into())
-            }
+            None => Err("the function's answer isn't one of the guard's".into()),
         }
     }
 
@@ -303,11 +378,64 @@ mod tests {
         );
     }
 
+    fn function(given: &str) -> Result<Function, String> {
+        Function::parse(given, "111122223333", &"eu-west-1".parse().unwrap())
+    }
+
+    #[test]
+    fn function_is_read_in_every_spelling_that_lambda_takes() {
+        for given in [
+            "guard",
+            "function:guard",
+            "111122223333:guard",
+            "111122223333:function:guard",
+            "eu-west-1:111122223333:guard",
+            "eu-west-1:111122223333:function:guard",
+            FUNCTION,
+        ] {
+            assert_eq!(function(given).unwrap().to_string(), FUNCTION, "{given}");
+            for qualifier in ["$LATEST", "prod", "7"] {
+                let with = function(&format!("{given}:{qualifier}")).unwrap();
+                assert_eq!((with.arn.as_str(), with.qualifier.as_deref()), (FUNCTION, Some(qualifier)), "{given}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_function_of_this_account_and_region_is_refused() {
+        for given in [
+            "",
+            "a b",
+            "$(id)",
+            "guard:",
+            ":guard",
+            "guard:prod:2",
+            "../guard",
+            "arn:aws:lambda:guard",
+            "arn:aws:sqs:eu-west-1:111122223333:guard",
+            "arn:aws:lambda:eu-west-1:111122223333:layer:guard:1",
+            "https://lambda.eu-west-1.amazonaws.com/guard",
+        ] {
+            assert!(function(given).unwrap_err().contains("isn't a function; it takes"), "{given}");
+        }
+        for (given, other) in [
+            ("444455556666:guard", "444455556666"),
+            ("us-east-1:111122223333:guard", "us-east-1"),
+            ("arn:aws:lambda:eu-west-1:444455556666:function:guard", "444455556666"),
+            ("arn:aws:lambda:us-east-1:111122223333:function:guard:prod", "us-east-1"),
+            ("arn:aws-cn:lambda:eu-west-1:111122223333:function:guard", "aws-cn"),
+        ] {
+            assert!(function(given).unwrap_err().contains(&format!("is a function of {other}")), "{given}");
+        }
+    }
+
     #[test]
     fn queue_is_told_by_its_url() {
         let queue = Queue::parse("https://sqs.eu-west-1.amazonaws.com/111122223333/alerts-failed").unwrap();
         assert_eq!(queue.account, "111122223333");
-        assert!(Queue::parse("http://127.0.0.1:4566/111122223333/q").is_ok());
+        let local = Queue::parse("http://127.0.0.1:4566/111122223333/q").unwrap();
+        assert!(local.is(&Queue::parse("https://eu-west-1.queue.amazonaws.com/111122223333/q").unwrap()));
+        assert!(!local.is(&Queue::parse("http://127.0.0.1:4566/444455556666/q").unwrap()) && !local.is(&queue));
         for url in [
             "",
             "alerts-failed",

@@ -9,9 +9,13 @@ use aws_config::meta::region::ProvideRegion;
 use aws_sdk_sns::config::retry::{ClassifyRetry, RetryAction, RetryConfig};
 use aws_sdk_sns::config::timeout::TimeoutConfig;
 use aws_sdk_sns::config::{BehaviorVersion, Region, SharedCredentialsProvider, StalledStreamProtectionConfig};
+#[cfg(feature = "cli")]
+use aws_sdk_sns::error::DisplayErrorContext;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
 use aws_types::SdkConfig;
+#[cfg(feature = "cli")]
+use aws_types::os_shim_internal::{Env, Fs};
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::error::Error;
@@ -80,17 +84,51 @@ impl LoadServiceConfig for Environment {
 }
 
 /// Credentials, Region and endpoints as every AWS SDK finds them, for an operator's command line: with a profile and a
-/// Region, if they are named.
+/// Region, if they are named. A profile that is named wins over credentials in the environment, as in every AWS tool.
+///
+/// # Errors
+/// There is no such profile.
 #[cfg(feature = "cli")]
-pub async fn operator_config(profile: Option<&str>, region: Option<&str>) -> SdkConfig {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http::client(&http::connector()));
-    if let Some(profile) = profile {
-        loader = loader.profile_name(profile);
-    }
+pub async fn operator_config(profile: Option<&str>, region: Option<&str>) -> Result<SdkConfig, String> {
+    use aws_config::profile::ProfileFileCredentialsProvider;
+    use aws_config::provider_config::ProviderConfig;
+
+    let client = http::client(&http::connector());
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(client.clone());
     if let Some(region) = region {
         loader = loader.region(Region::new(region.to_owned()));
     }
-    loader.load().await
+    let Some(profile) = profile else { return Ok(loader.load().await) };
+    is_defined(profile, &Fs::real(), &Env::real()).await?;
+    let config = loader.profile_name(profile).no_credentials().load().await;
+    // The SDK's chain asks the environment first even if a profile is named, so the profile's provider stands alone.
+    let of_profile = ProviderConfig::without_region()
+        .with_behavior_version(Some(BehaviorVersion::latest()))
+        .with_http_client(client)
+        .with_region(config.region().cloned())
+        .with_use_fips(config.use_fips())
+        .with_use_dual_stack(config.use_dual_stack());
+    let provider = ProfileFileCredentialsProvider::builder().profile_name(profile).configure(&of_profile).build();
+    Ok(config.to_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build())
+}
+
+/// That the AWS configuration has such a profile, or else which it has.
+#[cfg(feature = "cli")]
+async fn is_defined(profile: &str, files: &Fs, environment: &Env) -> Result<(), String> {
+    use crate::escape::{inert, name};
+
+    let wanted = Some(profile.to_owned().into());
+    let profiles = aws_config::profile::load(files, environment, &Default::default(), wanted).await;
+    let profiles = profiles.map_err(|error| {
+        format!("the AWS configuration can't be read: {}", inert(&DisplayErrorContext(error).to_string(), 400))
+    })?;
+    if profiles.get_profile(profile).is_some() {
+        return Ok(());
+    }
+    let mut known: Vec<_> = profiles.profiles().map(|profile| name(profile, 64)).collect();
+    known.sort_unstable();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    Err(format!("the AWS configuration has no profile {}; it has {known}", name(profile, 64)))
 }
 
 /// The same acting as a role, which STS is asked for when it is needed.
@@ -230,5 +268,29 @@ mod tests {
             let error = config(without, &connector).await.unwrap_err().to_string();
             assert!(error.starts_with(&format!("{missing} is not set")), "{error}");
         }
+    }
+    #[cfg(feature = "cli")]
+    #[tokio::test]
+    async fn unknown_profile_is_an_error_that_names_it_and_those_there_are() {
+        let environment =
+            Env::from_slice(&[("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")]);
+        let files = Fs::from_slice(&[
+            ("config", "[profile prod]\nregion = eu-west-1\n[sso-session corp]\nsso_region = eu-west-1\n"),
+            ("credentials", "[default]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = secret\n"),
+        ]);
+        for profile in ["prod", "default"] {
+            assert_eq!(is_defined(profile, &files, &environment).await, Ok(()));
+        }
+        for (profile, files, sentence) in [
+            ("Prod", &files, "has no profile Prod; it has default, prod"),
+            ("corp", &files, "has no profile corp; it has default, prod"),
+            ("prod", &Fs::from_slice(&[]), "has no profile prod; it has none"),
+            ("a\nb", &files, r#"has no profile "a\u{a}b"; it has default, prod"#),
+        ] {
+            let error = is_defined(profile, files, &environment).await.unwrap_err();
+            assert_eq!(error, format!("the AWS configuration {sentence}"));
+        }
+        let broken = Fs::from_slice(&[("config", "[profile prod\n")]);
+        assert!(is_defined("prod", &broken, &environment).await.unwrap_err().contains("can't be read"));
     }
 }

@@ -140,12 +140,32 @@ def test_what_cannot_be_understood_stays_and_is_named(guarded: Guarded) -> None:
     assert Inbox(sqs, url).next().body == "not an event"
 
 
+def test_planted_message_invokes_nobody_and_is_named(guarded: Guarded) -> None:
+    sqs, url = guarded.aws.client("sqs"), guarded.outputs["AlertFailureQueueUrl"]
+    planted = stored(guarded, 8)
+    # There, and of the same account: its own answer would be one of the guard's.
+    other = guarded.outputs["WatchFunctionName"]
+    planted["requestContext"]["functionArn"] = f"arn:aws:lambda:eu-west-1:111122223333:function:{other}"
+    message = sqs.send_message(QueueUrl=url, MessageBody=json.dumps(planted))["MessageId"]
+    sqs.send_message(QueueUrl=url, MessageBody=json.dumps(stored(guarded, 9)))
+    alerts = guarded.inbox("AlertsTopicArn", detection=["key-disabled"])
+    for options in ([], ["--function", f"111122223333:function:{guarded.outputs['AlertFunctionName']}:$LATEST"]):
+        done = redrive(guarded, "AlertFailureQueueUrl", *options, *(["--yes"] if options else []))
+        assert done.returncode == 2
+        assert f"function:{guarded.outputs['AlertFunctionName']}" in done.stderr.splitlines()[0]
+        assert f"{message} stays in the queue: it names another function" in done.stderr and other in done.stderr
+    assert alerts.next()
+    waiting(guarded, "AlertFailureQueueUrl", 1)
+    assert json.loads(Inbox(sqs, url).next().body)["requestContext"] == planted["requestContext"]
+
+
 @pytest.mark.parametrize(
     ("url", "options", "sentence"),
     [
         ("not-a-url", {}, "isn't a queue's URL"),
-        (None, {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "the queue can't be read"),
-        ("{endpoint}/111122223333/no-such-queue", {}, "the queue can't be read"),
+        (None, {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "your credentials can't be used"),
+        ("{endpoint}/111122223333/no-such-queue", {}, "is none of the queues of the stack"),
+        ("{endpoint}/444455556666/no-such-queue", {}, "the queue belongs to account 444455556666"),
     ],
 )
 def test_wrong_use_is_one_clear_sentence(guarded: Guarded, url: str | None, options: dict[str, str], sentence: str) -> None:

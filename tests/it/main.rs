@@ -6,6 +6,8 @@
 mod sound;
 
 mod alerts;
+#[cfg(feature = "cli")]
+mod command;
 mod docs;
 mod flow;
 mod fuzz;

@@ -1,4 +1,4 @@
-//! With which credentials, and in which Regions: what `doctor` and `sweep` have in common.
+//! With which credentials, and in which Regions: what the subcommands that call AWS have in common.
 
 use std::io::{self, IsTerminal};
 
@@ -17,7 +17,7 @@ pub struct Access {
     /// A Region to look at, or all that are enabled; repeatable. Without it, the configured one
     #[arg(long = "region", value_name = "REGION", value_parser = place)]
     regions: Vec<RegionChoice>,
-    /// The profile of your AWS configuration
+    /// The profile of your AWS configuration; it wins over credentials in the environment
     #[arg(long)]
     profile: Option<String>,
     /// A role to look with, such as another account's
@@ -62,7 +62,7 @@ impl Access {
             RegionChoice::One(region) => Some(region.as_str()),
             RegionChoice::All => None,
         });
-        let mut sdk = aws::operator_config(self.profile.as_deref(), first).await;
+        let mut sdk = aws::operator_config(self.profile.as_deref(), first).await?;
         if sdk.region().is_none() {
             if self.regions.is_empty() {
                 return Err("no Region is configured: name one with --region, or all".into());
@@ -72,7 +72,7 @@ impl Access {
         if let Some(role) = &self.role_arn {
             sdk = aws::as_role(&sdk, role, session).await;
         }
-        coverage::caller(&sdk).await.map_err(|reason| format!("your credentials can't be used: {reason}"))?;
+        account(&sdk).await?;
         Ok(sdk)
     }
 
@@ -87,14 +87,34 @@ impl Access {
             }
         }
         if regions.is_empty() {
-            let configured = sdk.region().map(ToString::to_string).unwrap_or_default();
-            let wrong = |_| format!("the configured Region {configured:?} isn't one: name another with --region");
-            regions.push(configured.parse().map_err(wrong)?);
+            regions.push(configured(sdk)?);
         }
         regions.sort();
         regions.dedup();
         Ok(regions)
     }
+}
+
+/// The account of the credentials, which shows whether they work at all.
+pub async fn account(sdk: &SdkConfig) -> Result<String, String> {
+    let caller = coverage::caller(sdk).await.map_err(|reason| format!("your credentials can't be used: {reason}"))?;
+    // arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION
+    Ok(caller.split(':').nth(4).unwrap_or_default().to_owned())
+}
+
+/// The Region that is configured.
+pub fn configured(sdk: &SdkConfig) -> Result<Region, String> {
+    let configured = sdk.region().ok_or("no Region is configured: name one with --region")?.to_string();
+    let wrong = |_| format!("the configured Region {configured:?} isn't one: name another with --region");
+    configured.parse().map_err(wrong)
+}
+
+/// Reads a stack's name.
+/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html>
+pub fn stack(name: &str) -> Result<String, String> {
+    let letter = name.starts_with(|c: char| c.is_ascii_alphabetic());
+    let rest = name.len() <= 128 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if letter && rest { Ok(name.to_owned()) } else { Err("it takes a stack's name, such as kms-key-guard".to_owned()) }
 }
 
 /// Shown on a terminal while several Regions are looked at.

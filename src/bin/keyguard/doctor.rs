@@ -14,7 +14,7 @@ use kms_key_guard::key::Region;
 use serde_json::{Value, json};
 
 use crate::ReportFormat;
-use crate::credentials::{Access, SIDE_BY_SIDE, progress};
+use crate::credentials::{Access, SIDE_BY_SIDE, progress, stack};
 
 /// Shown below the options.
 pub const EXAMPLES: &str = "\
@@ -48,13 +48,6 @@ pub struct DoctorOptions {
     /// How many seconds to wait for the test
     #[arg(long, value_name = "SECONDS", default_value_t = 120, requires = "prove", value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
-}
-
-/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html>
-fn stack(name: &str) -> Result<String, String> {
-    let letter = name.starts_with(|c: char| c.is_ascii_alphabetic());
-    let rest = name.len() <= 128 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    if letter && rest { Ok(name.to_owned()) } else { Err("it takes a stack's name, such as kms-key-guard".to_owned()) }
 }
 
 /// What was found in one Region.

@@ -60,7 +60,7 @@ pub struct ReplayOptions {
     /// Ask KMS about the keys, as they are now, with your AWS credentials
     #[arg(long)]
     enrich: bool,
-    /// The profile of your AWS configuration to ask KMS with
+    /// The profile of your AWS configuration to ask KMS with; it wins over credentials in the environment
     #[arg(long, requires = "enrich")]
     profile: Option<String>,
 }
@@ -110,7 +110,7 @@ impl<'a> ReplayRun<'a> {
         let kms = if options.enrich {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let config = runtime.block_on(aws::operator_config(options.profile.as_deref(), None));
-            Some((runtime, config))
+            Some((runtime, config.map_err(io::Error::other)?))
         } else {
             None
         };
