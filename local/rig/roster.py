@@ -23,6 +23,8 @@ REGIONS = (
     "eu-west-1 us-east-1 us-east-2 us-west-1 us-west-2 ca-central-1 sa-east-1 eu-west-2 eu-west-3 eu-central-1 eu-north-1 "
     "ap-south-1 ap-southeast-1 ap-southeast-2 ap-northeast-1 ap-northeast-2 ap-northeast-3"
 ).split()
+THREE_DAYS = 3 * 24 * 60 * 60 * 1_000
+"""In milliseconds."""
 BEATS = 2
 """Heartbeats of a place in the time that counts."""
 INSTANCES_A_PAGE, ACCOUNTS_A_PAGE, BEATS_A_PAGE = 100, 20, 2_500
@@ -34,7 +36,7 @@ Place = tuple[str, str]
 class Spokes(Account):
     """The AWS of a hub: so many accounts, the management account and the hub's own among them, in these Regions.
 
-    `without` have no stack instance, `ill` one that failed; these and the `silent` send no heartbeat.
+    `without` have no stack instance, `ill` one that failed; these send no heartbeat, the `silent` none since three days.
     """
 
     def __init__(
@@ -46,12 +48,15 @@ class Spokes(Account):
         silent: Iterable[Place] = (),
     ) -> None:
         super().__init__()
+        silent = list(silent)
         self.accounts = [MANAGEMENT, ACCOUNT, *(f"{200_000_000_000 + n}" for n in range(accounts - 2))]
         self.regions, self.without, self.ill = list(regions), set(without), set(ill)
         places = [(account, region) for account in self.accounts for region in self.regions]
-        quiet = self.without | self.ill | set(silent)
+        quiet = self.without | self.ill | {*silent}
         self.instances = [place for place in places if place[0] != MANAGEMENT and place not in self.without]
-        self.heard = [place for place in places if place not in quiet] * BEATS
+        now = round(time.time() * 1_000)
+        self.beats = [(now - THREE_DAYS, place) for place in silent] * BEATS
+        self.beats += [(now, place) for place in places if place not in quiet] * BEATS
         self.refused: set[str] = set()
         """Operations that are denied."""
         self.asked: Counter[str] = Counter()
@@ -100,8 +105,9 @@ class Spokes(Account):
         return _json({"Accounts": accounts, **({"NextToken": following} if following else {})})
 
     def _heartbeats(self, asked: dict[str, str]) -> bytes:
-        page, following = _page(self.heard, asked.get("nextToken"), BEATS_A_PAGE)
-        events = [{"timestamp": 0, "message": json.dumps(_beat(*place))} for place in page]
+        beats = [beat for beat in self.beats if beat[0] >= int(asked.get("startTime", 0))]
+        page, following = _page(beats, asked.get("nextToken"), BEATS_A_PAGE)
+        events = [{"timestamp": at, "message": json.dumps(_beat(*place))} for at, place in page]
         return _json({"events": events, **({"nextToken": following} if following else {})})
 
 

@@ -50,16 +50,8 @@ pub(super) async fn look(sdk: &SdkConfig, guard: &Stack, trails: &[Trail]) -> Ch
     let mut looks = Vec::new();
     let any_logs = trails.iter().any(Trail::may_log);
     for trail in trails.iter().filter(|trail| trail.may_log() || !any_logs) {
-        // arn:aws:logs:REGION:ACCOUNT:log-group:NAME:*
-        let mut parts = trail.log_group.as_deref().unwrap_or_default().split(':').skip(3);
-        let (Some(region), Some(_), Some("log-group"), Some(group)) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            continue;
-        };
-        let sdk = in_region(sdk, region);
-        let clients = AuditorClients { logs: Logs::new(&sdk), cloudwatch: CloudWatch::new(&sdk), sns: Sns::new(&sdk) };
-        looks.push(clients.look(guard, region, group, trail.sees_kms(), &bad).await);
+        let log_group = trail.log_group.as_deref().unwrap_or_default();
+        looks.extend(log_group_of(sdk, guard, log_group, trail.sees_kms(), &bad).await);
     }
     if looks.is_empty() {
         let parameter = "Or let the guard add filter and alarm: deploy with the parameter CloudTrailLogGroupName set to that log group.";
@@ -75,6 +67,41 @@ pub(super) async fn look(sdk: &SdkConfig, guard: &Stack, trails: &[Trail]) -> Ch
     // One log group with all of it is enough.
     let best = looks.iter().map(|look| look.verdict.rank()).min();
     Check::of(&CIS, looks.into_iter().filter(|look| Some(look.verdict.rank()) == best).collect())
+}
+
+/// Looks at a trail's log group by its ARN; None if that isn't one.
+async fn log_group_of(
+    sdk: &SdkConfig,
+    guard: &Stack,
+    arn: &str,
+    trail_sees_kms: Option<bool>,
+    bad: &impl Fn(String) -> Observation,
+) -> Option<Observation> {
+    // arn:aws:logs:REGION:ACCOUNT:log-group:NAME:*
+    let mut parts = arn.split(':').skip(3);
+    let (region, owner, "log-group", group) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?) else {
+        return None;
+    };
+    // A member account is shown the log group of its organization's trail and can't look at it: there is none of that name
+    // in the member account.
+    if owner != guard.account {
+        let owner = plain(owner, "ACCOUNT");
+        let unknown = Observation::unknown(
+            &format!("What metric filters the log group {} has", name(group, 256)),
+            &format!("it belongs to account {owner}, as an organization's trail has it"),
+        );
+        return Some(unknown.mend(
+            &format!("See what there is, with credentials of account {owner}:"),
+            format!(
+                "aws logs describe-metric-filters --region {} --log-group-name {}",
+                plain(region, "REGION"),
+                plain(group, "GROUP")
+            ),
+        ));
+    }
+    let sdk = in_region(sdk, region);
+    let clients = AuditorClients { logs: Logs::new(&sdk), cloudwatch: CloudWatch::new(&sdk), sns: Sns::new(&sdk) };
+    Some(clients.look(guard, region, group, trail_sees_kms, bad).await)
 }
 
 struct AuditorClients {
@@ -311,4 +338,32 @@ fn add(look: Observation, guard: &Stack, region: &str, group: &str) -> Observati
             if topic.contains(&format!(":{region}:")) { topic } else { "TOPIC-ARN" }
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_sns::config::BehaviorVersion;
+
+    async fn looked_at(owner: &str) -> Observation {
+        // Without credentials whoever is asked doesn't answer.
+        let sdk = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
+        let arn = format!("arn:aws:logs:eu-west-1:{owner}:log-group:trail:*");
+        log_group_of(&sdk, &Stack::example(&[]), &arn, Some(true), &Observation::fail).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn log_group_of_another_account_is_unknown_and_names_the_owner_and_nothing_is_created() {
+        let look = looked_at("444455556666").await;
+        assert_eq!(look.verdict.name(), "unknown");
+        assert!(look.verdict.text().contains("belongs to account 444455556666"), "{}", look.verdict.text());
+        let commands: Vec<_> = look.fix.iter().filter_map(|step| step.command.as_deref()).collect();
+        assert_eq!(commands, ["aws logs describe-metric-filters --region eu-west-1 --log-group-name trail"]);
+    }
+
+    #[tokio::test]
+    async fn log_group_of_the_account_itself_is_asked_for_its_filters() {
+        let look = looked_at("111122223333").await;
+        assert!(look.verdict.text().contains("logs:DescribeMetricFilters"), "{}", look.verdict.text());
+    }
 }

@@ -23,6 +23,10 @@ pub const STACK_SET: &str = "kms-key-guard-spoke";
 /// A spoke says twice a day that it is there; one that was silent for so long has missed both and some.
 pub const HEARD_WITHIN: Duration = Duration::hours(26);
 
+/// How long the hub's log keeps heartbeats (template.yaml); where the StackSet can't be read, who sent one in that time is
+/// all that is known of who should.
+const KEPT: Duration = Duration::days(7);
+
 /// How many of one kind are named.
 const NAMED: usize = 40;
 
@@ -52,8 +56,10 @@ pub enum Missing {
 pub struct Roster {
     /// How many accounts should be heard.
     pub accounts: usize,
-    /// In how many Regions each.
+    /// In how many Regions.
     pub regions: usize,
+    /// In how many places, each an account and a Region.
+    pub places: usize,
     /// What is missing, by place.
     pub missing: BTreeMap<Spoke, Missing>,
     /// What couldn't be looked at, in sentences that are already inert.
@@ -99,7 +105,21 @@ impl Roster {
             missing.extend(places.into_iter().filter(silent).map(|place| (place, Missing::Silent)));
         }
         let accounts = expected.members.len() + usize::from(expected.management.is_some());
-        Self { accounts, regions: expected.regions.len(), missing, unknown: Vec::new() }
+        let regions = expected.regions.len();
+        Self { accounts, regions, places: accounts * regions, missing, unknown: Vec::new() }
+    }
+
+    /// What the heartbeats alone tell, each place's last one by its time in milliseconds: who fell silent.
+    fn of_heartbeats(last: &BTreeMap<Spoke, i64>, now: OffsetDateTime) -> Self {
+        let since = (now - HEARD_WITHIN).unix_timestamp() * 1_000;
+        let silent = last.iter().filter(|(_, at)| **at < since);
+        Self {
+            accounts: last.keys().map(|(account, _)| account).collect::<BTreeSet<_>>().len(),
+            regions: last.keys().map(|(_, region)| region).collect::<BTreeSet<_>>().len(),
+            places: last.len(),
+            missing: silent.map(|(place, _)| (place.clone(), Missing::Silent)).collect(),
+            unknown: Vec::new(),
+        }
     }
 
     /// Whether everybody was heard, and everything could be looked at.
@@ -109,12 +129,12 @@ impl Roster {
 
     /// In sentences, one a line, for the digest.
     pub fn text(&self) -> Vec<String> {
-        let expected = self.accounts * self.regions;
         let mut lines = vec![format!(
-            "{} accounts in {} Regions should be heard; {} of these {expected} places are missing.",
+            "{} accounts in {} Regions should be heard; {} of these {} places are missing.",
             self.accounts,
             self.regions,
-            self.missing.len()
+            self.missing.len(),
+            self.places
         )];
         type IsOne = fn(&Missing) -> bool;
         let kinds: [(&str, IsOne); 3] = [
@@ -167,19 +187,18 @@ impl Roster {
 /// Asks Organizations, the StackSet and the log of heartbeats, all at once. What can't be asked is told as such.
 pub async fn roster(sdk: &SdkConfig, heartbeats: &str, now: OffsetDateTime) -> Roster {
     let stacks = aws_sdk_cloudformation::Client::new(sdk);
+    let logs = aws_sdk_cloudwatchlogs::Client::new(sdk);
     let set = match stack_set(&stacks).await {
         Ok(set) => set,
-        Err(why) => {
-            return Roster {
-                unknown: vec![format!("The StackSet {STACK_SET} couldn't be read: {why}.")],
-                ..Roster::default()
-            };
-        }
+        Err(why) => return without_stack_set(&logs, heartbeats, now, &why).await,
     };
-    let logs = aws_sdk_cloudwatchlogs::Client::new(sdk);
     let organizations = aws_sdk_organizations::Client::new(sdk);
-    let (expected, instances, heard) =
-        tokio::join!(expected(&organizations, &set, now), instances(&stacks, &set), heard(&logs, heartbeats, now));
+    let (expected, instances, heard) = tokio::join!(
+        expected(&organizations, &set, now),
+        instances(&stacks, &set),
+        heard(&logs, heartbeats, now - HEARD_WITHIN)
+    );
+    let heard = heard.map(|heard| heard.into_keys().collect::<BTreeSet<_>>());
     let mut unknown = Vec::new();
     let mut note = |what: &str, why: &String| unknown.push(format!("{what} couldn't be read: {why}."));
     if let Err(why) = &expected {
@@ -193,6 +212,23 @@ pub async fn roster(sdk: &SdkConfig, heartbeats: &str, now: OffsetDateTime) -> R
     }
     let roster = Roster::of(&expected.unwrap_or_default(), instances.ok().as_ref(), heard.ok().as_ref());
     Roster { unknown, ..roster }
+}
+
+/// Where it can't be told who should be heard: who was and isn't any more.
+async fn without_stack_set(
+    logs: &aws_sdk_cloudwatchlogs::Client,
+    heartbeats: &str,
+    now: OffsetDateTime,
+    why: &str,
+) -> Roster {
+    let mut unknown = vec![format!(
+        "The StackSet {STACK_SET} couldn't be read: {why}. Counted are the places that sent a heartbeat in the last 7 days."
+    )];
+    let last = heard(logs, heartbeats, now - KEPT).await.unwrap_or_else(|why| {
+        unknown.push(format!("The heartbeats couldn't be read: {why}."));
+        BTreeMap::new()
+    });
+    Roster { unknown, ..Roster::of_heartbeats(&last, now) }
 }
 
 struct StackSet {
@@ -296,17 +332,21 @@ fn wrong(instance: &StackInstanceSummary) -> Option<String> {
     Some(inert(&words.into_iter().flatten().collect::<Vec<_>>().join(", "), 120))
 }
 
-/// The places whose heartbeats came in time.
+/// The places whose heartbeats came since then, with the time of the last in milliseconds.
 async fn heard(
     logs: &aws_sdk_cloudwatchlogs::Client,
     group: &str,
-    now: OffsetDateTime,
-) -> Result<BTreeSet<Spoke>, String> {
-    let since = (now - HEARD_WITHIN).unix_timestamp() * 1_000;
-    let request = logs.filter_log_events().log_group_name(group).start_time(since);
-    let (mut pages, mut heard) = (request.into_paginator().send(), BTreeSet::new());
+    since: OffsetDateTime,
+) -> Result<BTreeMap<Spoke, i64>, String> {
+    let request = logs.filter_log_events().log_group_name(group).start_time(since.unix_timestamp() * 1_000);
+    let (mut pages, mut heard) = (request.into_paginator().send(), BTreeMap::new());
     while let Some(page) = pages.next().await {
-        heard.extend(page.map_err(said)?.events().iter().filter_map(|event| place(event.message()?)));
+        for event in page.map_err(said)?.events() {
+            if let Some(place) = event.message().and_then(place) {
+                let last = heard.entry(place).or_insert(i64::MIN);
+                *last = (*last).max(event.timestamp().unwrap_or(i64::MIN));
+            }
+        }
     }
     Ok(heard)
 }
@@ -414,6 +454,28 @@ mod tests {
         let roster = Roster { unknown: vec!["The heartbeats couldn't be read: no.".into()], ..Roster::default() };
         assert_eq!(roster.check().verdict.name(), "unknown");
         assert!(roster.check().verdict.text().ends_with("The heartbeats couldn't be read: no."));
+    }
+
+    #[test]
+    fn without_the_stack_set_a_place_that_fell_silent_is_named() {
+        let now = time::macros::datetime!(2026-11-21 06:00 UTC);
+        let hours_ago = |hours: i64| (now - Duration::hours(hours)).unix_timestamp() * 1_000;
+        let last = [
+            (place(MEMBER, "eu-west-1"), hours_ago(25)),
+            (place(MEMBER, "us-east-1"), hours_ago(27)),
+            (place(HUB, "us-east-1"), hours_ago(1)),
+        ];
+        let roster = Roster::of_heartbeats(&last.clone().into(), now);
+        assert_eq!(
+            roster.text(),
+            [
+                "2 accounts in 2 Regions should be heard; 1 of these 3 places are missing.",
+                "1 were silent for 26 hours: 444455556666 in us-east-1.",
+            ]
+        );
+        assert!(
+            Roster::of_heartbeats(&last.into_iter().filter(|(_, at)| *at > hours_ago(26)).collect(), now).is_whole()
+        );
     }
 
     #[test]

@@ -66,6 +66,19 @@ def test_what_cannot_be_read_is_told_and_makes_nobody_missing() -> None:
         assert "AccessDenied" in text
 
 
+def test_who_fell_silent_is_named_even_where_the_stack_set_cannot_be_read() -> None:
+    spokes = Spokes(10, silent=[(MANAGEMENT, "eu-west-1")])
+    spokes.refused.add("DescribeStackSet")
+    text = digest(spokes)
+    assert "FAIL organization-heard: 10 accounts in 17 Regions should be heard; 1 of these 170 places are missing." in text
+    assert f"1 were silent for 26 hours: {MANAGEMENT} in eu-west-1." in text
+    assert "The StackSet kms-key-guard-spoke couldn't be read" in text and "AccessDenied" in text
+    assert spokes.asked.keys() == {"FilterLogEvents"}
+    spokes.refused.add("FilterLogEvents")
+    text = digest(spokes)
+    assert "UNKNOWN organization-heard" in text and "The heartbeats couldn't be read" in text
+
+
 def test_a_guard_of_one_account_asks_for_no_organization() -> None:
     spokes = Spokes(10)
     assert "organization-heard" not in digest(spokes, HEARTBEAT_LOG_GROUP="")
