@@ -69,7 +69,8 @@ impl Detection {
         self.is_danger() && !of_no_key
     }
 
-    /// Whether a signal brings it about; the others are what the guard notices by looking.
+    /// Whether somebody's call or a service brings it about; the others are what the guard notices by looking, or by a
+    /// spoke's alarm.
     pub fn is_signalled(&self) -> bool {
         !matches!(self.kind, Kind::KeyAtRisk | Kind::GuardBlind)
     }

@@ -12,7 +12,7 @@ use crate::actor::Actor;
 use crate::catalogue::{Detection, Kind};
 use crate::escape::inert;
 use crate::event::{Event, GUARD_EVENT_SOURCE, KMS_EVENT_SOURCE, Native, Record, Signal};
-use crate::finding::{self, Assessment, Deadline, Finding, Origin, Source, Step, Subject};
+use crate::finding::{self, Assessment, Deadline, Finding, Origin, SPOKE, Source, Step, Subject};
 use crate::key::{KeyArn, KeyFacts, Region, Why, is_account_id, is_key_store_id};
 use crate::policy::{self, Lockout};
 use crate::tamper;
@@ -83,6 +83,10 @@ pub fn detect(event: &Event, opt_ins: OptIns, now: OffsetDateTime) -> Option<Fin
             }
             Kind::GuardTest
         }
+        Signal::SpokeAlarm { over } => {
+            spoke(event, *over, &mut case);
+            Kind::GuardBlind
+        }
         Signal::Native { kind: Native::KeyDeletion, .. } => Kind::KeyDeleted,
         Signal::Native { kind: Native::MaterialExpiration, .. } => Kind::KeyMaterialExpired,
         Signal::Unreadable(why) => {
@@ -105,6 +109,34 @@ struct Case {
     subject: Option<Subject>,
     /// The way back, where the detection and the key don't tell it.
     remedy: Vec<Step>,
+    /// Whether the danger is over.
+    over: bool,
+}
+
+/// What the alarm of a spoke says: an event didn't get to the hub, or the queue with such events is empty again.
+fn spoke(event: &Event, over: bool, case: &mut Case) {
+    case.subject = Some(Subject::Guard { kind: SPOKE, part: "spoke".into() });
+    case.over = over;
+    if over {
+        case.happened = Some("forwards events again".into());
+        case.particulars.push("The spoke's queue of events that it couldn't forward is empty again.".into());
+        return;
+    }
+    case.happened = Some("couldn't forward an event".into());
+    case.particulars.push(
+        "The spoke of this account and Region couldn't forward an event to the hub, so an alert has not gone out. The event \
+         is in the spoke's queue kms-key-guard-spoke-undelivered, for two weeks."
+            .into(),
+    );
+    if let Some(region) = region(event) {
+        case.remedy.push(Step::run(
+            "Read the messages of this queue (aws sqs receive-message with --message-attribute-names All); their ERROR_CODE and ERROR_MESSAGE say why:",
+            format!("aws sqs get-queue-url --region {region} --queue-name kms-key-guard-spoke-undelivered"),
+        ));
+    }
+    case.remedy.push(Step::say(
+        "Fix the cause. Then hand the body of each message to the hub's alert function, and delete the message (docs/organization.md, When something fails).",
+    ));
 }
 
 /// What a record means if what it tells of was done. Which of CloudTrail's event types it is doesn't matter: no API call
@@ -230,7 +262,7 @@ fn finding_of(kind: Kind, event: &Event, case: Case, now: OffsetDateTime) -> Fin
         },
         origin: origin(detection, event, &subject),
         subject,
-        over: false,
+        over: case.over,
         particulars: case.particulars,
         remedy: case.remedy,
         facts: KeyFacts::unknown(Why::NotAsked),
@@ -339,7 +371,11 @@ fn origin(detection: &Detection, event: &Event, subject: &Subject) -> Origin {
         Signal::Test { id } => id.map(|id| id.to_string()),
         _ => None,
     };
-    let source = if detection.kind == Kind::GuardTest { GUARD_EVENT_SOURCE } else { KMS_EVENT_SOURCE };
+    let source = match &event.signal {
+        Signal::Test { .. } => GUARD_EVENT_SOURCE,
+        Signal::SpokeAlarm { .. } => "monitoring.amazonaws.com",
+        _ => KMS_EVENT_SOURCE,
+    };
     let region = region(event);
     Origin {
         uid: uid(detection, event, subject),
@@ -378,6 +414,7 @@ fn uid(detection: &Detection, event: &Event, subject: &Subject) -> uuid::Uuid {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::Activity;
     use serde_json::{Value, json};
     use time::macros::datetime;
 
@@ -549,5 +586,47 @@ mod tests {
         assert_eq!(used(json!({"errorMessage": "k is disabled."})), Some("lost-key-used"));
         assert_eq!(used(json!({"errorCode": "AccessDenied", "errorMessage": "no"})), None);
         assert_eq!(used(json!({})), None);
+    }
+    #[test]
+    fn spokes_alarm_opens_and_closes_a_story_of_its_own_place() {
+        let sample = |text: &str| found(&Event::read(text));
+        let blind = sample(include_str!("../events/spoke-could-not-forward.json")).unwrap();
+        assert_eq!((blind.detection.kind, blind.activity()), (Kind::GuardBlind, Activity::Create));
+        assert_eq!(blind.story(), "444455556666/us-east-1/spoke");
+        assert!(blind.remedy[0].command.as_deref().unwrap().contains("--region us-east-1"));
+        let over = sample(include_str!("../events/spoke-forwards-again.json")).unwrap();
+        assert_eq!((over.activity(), over.story()), (Activity::Close, blind.story()));
+        assert!(over.remedy.is_empty() && over.origin.uid != blind.origin.uid);
+    }
+
+    #[test]
+    fn close_of_a_spoke_is_earned_and_a_state_that_is_not_told_is_the_worst() {
+        let alarm = |source: &str, detail: Value| {
+            found(&Event::from_value(json!({
+                "source": source, "detail-type": "CloudWatch Alarm State Change", "account": "444455556666",
+                "region": "us-east-1", "detail": detail,
+            })))
+        };
+        let of = |states: Value| {
+            let mut detail = json!({"alarmName": "kms-key-guard-spoke-undelivered"});
+            detail.as_object_mut().unwrap().extend(states.as_object().unwrap().clone());
+            alarm("aws.cloudwatch", detail).map(|finding| finding.over)
+        };
+        let was = |value: &str| json!({"value": value});
+        assert_eq!(of(json!({"state": was("OK"), "previousState": was("ALARM")})), Some(true));
+        for previous in [was("INSUFFICIENT_DATA"), json!("ALARM"), Value::Null] {
+            assert_eq!(of(json!({"state": was("OK"), "previousState": previous})), None);
+        }
+        assert_eq!(of(json!({"state": was("INSUFFICIENT_DATA"), "previousState": was("ALARM")})), None);
+        for state in [was("ALARM"), json!("ALARM"), json!({}), Value::Null] {
+            assert_eq!(of(json!({"state": state, "previousState": was("OK")})), Some(false));
+        }
+        let forged = json!({"alarmName": "kms-key-guard-spoke-undelivered", "state": was("ALARM")});
+        assert!(alarm("my.cloudwatch", forged).is_none());
+        for name in
+            [json!("kms-key-guard-spoke-undelivered-2"), json!(["kms-key-guard-spoke-undelivered"]), Value::Null]
+        {
+            assert!(alarm("aws.cloudwatch", json!({"alarmName": name, "state": was("ALARM")})).is_none());
+        }
     }
 }

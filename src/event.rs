@@ -30,6 +30,13 @@ pub const GUARD_EVENT_SOURCE: &str = "kms-key-guard";
 /// The detail-type of a test that was sent on purpose.
 pub const TEST: &str = "KMS Key Guard Test";
 
+/// The source of CloudWatch's own events; only AWS can send with it.
+const CLOUDWATCH: &str = "aws.cloudwatch";
+/// The detail-type of an alarm's change from one state to another.
+const ALARM_STATE_CHANGE: &str = "CloudWatch Alarm State Change";
+/// The alarm of every spoke on what it couldn't forward, as `stackset/spoke.yaml` calls it.
+const SPOKE_ALARM: &str = "kms-key-guard-spoke-undelivered";
+
 /// One event with the envelope around it and the text it came as.
 #[derive(Debug, Clone)]
 pub struct Event {
@@ -122,6 +129,11 @@ pub enum Signal {
     Test {
         /// `detail.test-id`; None if that is no UUID.
         id: Option<Uuid>,
+    },
+    /// The alarm of a spoke on what it couldn't forward.
+    SpokeAlarm {
+        /// Whether it was in ALARM and isn't any more.
+        over: bool,
     },
     /// It came from KMS and can't be understood; the reason.
     Unreadable(String),
@@ -331,16 +343,32 @@ fn native(kind: Native, detail: Option<&Value>, envelope: &Envelope) -> Signal {
     Signal::Native { kind, key_id: detail.and_then(|d| text(d, "key-id")) }
 }
 
-/// A test, or a call of another service; only AWS can send with a source of AWS.
+/// A test, a spoke's alarm, or a call of another service; only AWS can send with a source of AWS.
 fn about_the_guard(event: &Value, envelope: &Envelope) -> Option<Signal> {
     let (source, detail_type) = (envelope.source.as_deref()?, envelope.detail_type.as_deref()?);
     let detail = event.get("detail")?;
     if (source, detail_type) == (GUARD_EVENT_SOURCE, TEST) {
         return Some(Signal::Test { id: text(detail, "test-id").and_then(|id| id.parse().ok()) });
     }
+    if (source, detail_type) == (CLOUDWATCH, ALARM_STATE_CHANGE) {
+        return spoke_alarm(detail);
+    }
     let (event_source, event_name) = (text(detail, "eventSource")?, text(detail, "eventName")?);
     let is_call = source.starts_with("aws.") && detail_type == API_CALL && event_source != KMS_EVENT_SOURCE;
     is_call.then(|| Signal::OtherService(Box::new(record(detail, event_name, event_source))))
+}
+
+/// A spoke's alarm that goes off, or is over. A new alarm is OK without ever having been anything else, and one whose state
+/// can't be told is taken for the worst.
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html>
+fn spoke_alarm(detail: &Value) -> Option<Signal> {
+    let state = |which: &str| text(detail.get(which)?, "value");
+    text(detail, "alarmName").filter(|alarm| alarm == SPOKE_ALARM)?;
+    match state("state").as_deref() {
+        Some("OK") if state("previousState").as_deref() == Some("ALARM") => Some(Signal::SpokeAlarm { over: true }),
+        Some("OK" | "INSUFFICIENT_DATA") => None,
+        _ => Some(Signal::SpokeAlarm { over: false }),
+    }
 }
 
 fn cloudtrail(detail: &Value, envelope: &Envelope) -> Signal {

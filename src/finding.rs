@@ -19,6 +19,9 @@ pub(crate) fn named(detection: &Detection, what: &str, name: &str) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("{what}\n{}\n{name}", detection.id).as_bytes())
 }
 
+/// What a spoke is among the parts of the guard.
+pub const SPOKE: &str = "KMS Key Guard spoke";
+
 /// One thing the guard says.
 #[derive(Debug, Clone)]
 pub struct Finding {
@@ -163,6 +166,8 @@ impl Finding {
         match &self.subject {
             Subject::Key(arn) => arn.to_string(),
             Subject::KeyStore { id: Some(id), .. } => format!("{}/{id}", place()),
+            // The account and the Region say which one.
+            Subject::Guard { kind: SPOKE, .. } => format!("{}/spoke", place()),
             Subject::Guard { part, .. } => format!("{}/guard/{part}", place()),
             Subject::Unknown { given: Some(given) } if is_plain(given) => format!("{}/{given}", place()),
             Subject::KeyStore { id: None, .. } | Subject::Unknown { .. } => {

@@ -40,6 +40,8 @@ enum GuardPart {
     Role,
     LogGroup,
     Stack,
+    EventBus,
+    StackSet,
     Trail,
 }
 
@@ -56,6 +58,8 @@ impl GuardPart {
             Self::Role => "AWS::IAM::Role",
             Self::LogGroup => "AWS::Logs::LogGroup",
             Self::Stack => "AWS::CloudFormation::Stack",
+            Self::EventBus => "AWS::Events::EventBus",
+            Self::StackSet => "AWS::CloudFormation::StackSet",
             Self::Trail => "AWS::CloudTrail::Trail",
         }
     }
@@ -116,7 +120,7 @@ type WatchedCall = (&'static str, &'static str, When, GuardPart, &'static str, &
 
 /// The calls, read beside docs/detections.md, which a test compares with it; the first row that fits counts.
 #[rustfmt::skip]
-static CALLS: [WatchedCall; 45] = [
+static CALLS: [WatchedCall; 56] = [
     ("events", "DisableRule", When::Any, GuardPart::Rule, "name", "rule disabled"),
     ("events", "DeleteRule", When::Any, GuardPart::Rule, "name", "rule deleted"),
     ("events", "PutRule", When::Has("state", "DISABLED"), GuardPart::Rule, "name", "rule disabled"),
@@ -144,6 +148,10 @@ static CALLS: [WatchedCall; 45] = [
     ("sqs", "RemovePermission", When::Any, GuardPart::Queue, "queueUrl", "queue's policy changed"),
     ("monitoring", "DeleteAlarms", When::Any, GuardPart::Alarm, "alarmNames", "alarm deleted"),
     ("monitoring", "DisableAlarmActions", When::Any, GuardPart::Alarm, "alarmNames", "alarm silenced"),
+    ("monitoring", "PutMetricAlarm", When::Any, GuardPart::Alarm, "alarmName", "alarm changed"),
+    ("monitoring", "PutCompositeAlarm", When::Any, GuardPart::Alarm, "alarmName", "alarm replaced"),
+    ("monitoring", "PutLogAlarm", When::Any, GuardPart::Alarm, "alarmName", "alarm replaced"),
+    ("monitoring", "PutAlarmMuteRule", When::Any, GuardPart::Alarm, "alarmNames", "alarm muted"),
     ("scheduler", "DeleteSchedule", When::Any, GuardPart::Schedule, "name", "schedule deleted"),
     ("scheduler", "UpdateSchedule", When::Has("state", "DISABLED"), GuardPart::Schedule, "name", "schedule disabled"),
     ("scheduler", "UpdateSchedule", When::Any, GuardPart::Schedule, "name", "schedule changed"),
@@ -156,6 +164,13 @@ static CALLS: [WatchedCall; 45] = [
     ("iam", "PutRolePermissionsBoundary", When::Any, GuardPart::Role, "roleName", "role's permissions changed"),
     ("logs", "DeleteLogGroup", When::Any, GuardPart::LogGroup, "logGroupName", "log deleted"),
     ("cloudformation", "DeleteStack", When::Any, GuardPart::Stack, "stackName", "stack deleted"),
+    ("events", "DeleteEventBus", When::Any, GuardPart::EventBus, "name", "event bus deleted"),
+    ("events", "UpdateEventBus", When::Any, GuardPart::EventBus, "name", "event bus changed"),
+    ("events", "PutPermission", When::Any, GuardPart::EventBus, "eventBusName", "event bus's policy changed"),
+    ("events", "RemovePermission", When::Any, GuardPart::EventBus, "eventBusName", "event bus's policy changed"),
+    ("cloudformation", "DeleteStackSet", When::Any, GuardPart::StackSet, "stackSetName", "StackSet deleted"),
+    ("cloudformation", "DeleteStackInstances", When::Any, GuardPart::StackSet, "stackSetName", "spokes removed"),
+    ("cloudformation", "UpdateStackSet", When::Any, GuardPart::StackSet, "stackSetName", "StackSet changed"),
     ("cloudtrail", "StopLogging", When::Any, GuardPart::Trail, "name", "trail stopped"),
     ("cloudtrail", "DeleteTrail", When::Any, GuardPart::Trail, "name", "trail deleted"),
     ("cloudtrail", "PutEventSelectors", When::LeavesKmsOut, GuardPart::Trail, "trailName", "trail leaves KMS out"),
@@ -203,7 +218,7 @@ impl Call<'_> {
     /// The part's name as the record has it, out of a list, an ARN or a URL.
     fn name_of(&self, part: GuardPart, field: &str) -> Option<String> {
         match part {
-            GuardPart::Alarm => self.texts(field).into_iter().next(),
+            GuardPart::Alarm if field == "alarmNames" => self.alarms().into_iter().next(),
             GuardPart::Queue => Some(self.text(field)?.rsplit('/').next()?.to_owned()),
             // By name or ARN, whole or in part, with a qualifier or without.
             GuardPart::Function => {
@@ -233,7 +248,8 @@ impl Call<'_> {
                 let targets = array(self.request.get("targets")).filter_map(|target| text(target, "arn"));
                 list("It now sends to", &targets.collect::<Vec<_>>())
             }
-            "DeleteAlarms" | "DisableAlarmActions" => list("The call named", &self.texts("alarmNames")),
+            "DeleteAlarms" | "DisableAlarmActions" | "PutAlarmMuteRule" => list("The call named", &self.alarms()),
+            "DeleteStackInstances" => list("In these Regions", &self.texts("regions")),
             "SetQueueAttributes" => {
                 let attributes = self.request.get("attributes").and_then(Value::as_object);
                 list("The call set", &attributes.into_iter().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>())
@@ -251,8 +267,18 @@ impl Call<'_> {
     }
 
     fn texts(&self, field: &str) -> Vec<String> {
-        array(self.request.get(field)).filter_map(|text| text.as_str().map(str::to_owned)).collect()
+        texts(self.request.get(field))
     }
+
+    /// The alarms that a call on several names.
+    fn alarms(&self) -> Vec<String> {
+        let muted = self.request.get("muteTargets").and_then(|targets| targets.get("alarmNames"));
+        texts(muted.or_else(|| self.request.get("alarmNames")))
+    }
+}
+
+fn texts(list: Option<&Value>) -> Vec<String> {
+    array(list).filter_map(|text| text.as_str().map(str::to_owned)).collect()
 }
 
 /// The first of the names, each inert.
@@ -278,6 +304,8 @@ fn short(part: GuardPart, given: &str) -> &str {
         GuardPart::Topic => given.rsplit(':').next().unwrap_or(given),
         GuardPart::Trail => given.rsplit('/').next().unwrap_or(given),
         GuardPart::Stack => given.split('/').nth(1).unwrap_or(given),
+        // NAME or NAME:ID.
+        GuardPart::StackSet => given.split(':').next().unwrap_or(given),
         _ => given,
     }
 }
@@ -293,6 +321,8 @@ fn remedy(part: GuardPart, action: &str, given: Option<&str>, record: &Record) -
         steps.push(Step::say(
             "Run the hours since the queue was last empty through keyguard replay, from the trail's bucket.",
         ));
+    } else if part == GuardPart::StackSet {
+        steps.push(Step::say("Roll the spokes out again: docs/organization.md, step 3, with the parameters it had."));
     } else if part != GuardPart::Trail {
         steps.push(Step::say(
 "Let CloudFormation put back whatever else was changed: a change set of the stack with --deployment-mode REVERT_DRIFT, or sam deploy after deleting the stack.",
@@ -318,6 +348,14 @@ fn back(part: GuardPart, action: &str, given: &str, region: &Region) -> Option<S
         (GuardPart::Alarm, "DisableAlarmActions") => Step::run(
             "Let the alarm act again:",
             format!("aws cloudwatch enable-alarm-actions --region {region} --alarm-names {name}"),
+        ),
+        (GuardPart::Alarm, "PutAlarmMuteRule") => Step::run(
+            "See which rules mute the alarm, and delete them (aws cloudwatch delete-alarm-mute-rule):",
+            format!("aws cloudwatch list-alarm-mute-rules --region {region} --alarm-name {name}"),
+        ),
+        (GuardPart::EventBus, "PutPermission" | "RemovePermission") => Step::run(
+            "See who may send to the bus; it is the organization alone:",
+            format!("aws events describe-event-bus --region {region} --name {name}"),
         ),
         (GuardPart::Subscription, "Unsubscribe") => Step::run(
             "See who is still subscribed, and subscribe whoever is missing (aws sns subscribe):",
@@ -387,6 +425,33 @@ mod tests {
     }
 
     #[test]
+    fn alarm_is_known_in_whichever_call_names_it() {
+        let alarm = "kms-key-guard.MassEventAlarm";
+        for (call, request, happened) in [
+            ("DisableAlarmActions", json!({"alarmNames": [alarm, "x"]}), "alarm silenced"),
+            ("PutMetricAlarm", json!({"alarmName": alarm, "threshold": 1e6}), "alarm changed"),
+            ("PutLogAlarm", json!({"alarmName": alarm}), "alarm replaced"),
+            ("PutAlarmMuteRule", json!({"name": "night", "muteTargets": {"alarmNames": [alarm]}}), "alarm muted"),
+        ] {
+            let done = judged("monitoring", call, request).unwrap();
+            assert_eq!((done.part.as_str(), done.happened.as_str()), (alarm, happened));
+        }
+    }
+
+    #[test]
+    fn stack_set_is_known_by_name_and_by_id_and_bus_in_either_field() {
+        for given in ["kms-key-guard-spoke", "kms-key-guard-spoke:11112222-3333-4444-5555-666677778888"] {
+            let done = judged("cloudformation", "DeleteStackSet", json!({"stackSetName": given})).unwrap();
+            assert_eq!((done.kind, done.part.as_str()), ("AWS::CloudFormation::StackSet", "kms-key-guard-spoke"));
+            assert_eq!(commands(&done), ["keyguard doctor --region eu-west-1"]);
+        }
+        for (call, field) in [("DeleteEventBus", "name"), ("PutPermission", "eventBusName")] {
+            let done = judged("events", call, json!({field: "hub"})).unwrap();
+            assert_eq!((done.kind, done.part.as_str()), ("AWS::Events::EventBus", "hub"));
+        }
+    }
+
+    #[test]
     fn name_that_is_none_reaches_no_command() {
         for name in
             ["x; rm -rf /", "$(id)", "--endpoint-url", "file:///etc/passwd", "a b", "\u{202e}", &"x".repeat(600)]
@@ -406,14 +471,21 @@ mod tests {
             ("lambda", "PutFunctionConcurrency20171031"),
             ("lambda", "UpdateFunctionCode20150331v2"),
             ("monitoring", "DeleteAlarms"),
+            ("monitoring", "PutMetricAlarm"),
+            ("monitoring", "PutAlarmMuteRule"),
+            ("events", "PutPermission"),
+            ("cloudformation", "DeleteStackInstances"),
             ("sns", "SetTopicAttributes"),
             ("sns", "SetSubscriptionAttributes"),
             ("sqs", "SetQueueAttributes"),
         ];
         for (service, call) in calls {
-            for request in
-                [Value::Null, json!({}), json!([]), json!({"name": 7, "functionName": {}, "alarmNames": "x"})]
-            {
+            for request in [
+                Value::Null,
+                json!({}),
+                json!([]),
+                json!({"name": 7, "functionName": {}, "alarmNames": "x", "muteTargets": [1]}),
+            ] {
                 assert_eq!(judged(service, call, request).unwrap().part, "unknown", "{call}");
             }
         }
@@ -423,6 +495,10 @@ mod tests {
     fn what_switches_nothing_off_is_silence() {
         let silent = [
             ("events", "EnableRule", json!({"name": "r"})),
+            ("events", "CreateEventBus", json!({"name": "kms-key-guard"})),
+            ("monitoring", "EnableAlarmActions", json!({"alarmNames": ["a"]})),
+            ("monitoring", "DeleteAlarmMuteRule", json!({"alarmMuteRuleName": "night"})),
+            ("cloudformation", "CreateStackInstances", json!({"stackSetName": "kms-key-guard-spoke"})),
             ("lambda", "DeleteFunctionConcurrency20171031", json!({"functionName": "f"})),
             ("lambda", "UpdateFunctionCode20150331v2", json!({"functionName": "f", "dryRun": true})),
             ("sns", "SetTopicAttributes", json!({"topicArn": "t", "attributeName": "DisplayName"})),

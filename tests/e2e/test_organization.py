@@ -208,14 +208,20 @@ def test_a_record_of_another_account_is_told_of_and_not_looked_up(organization: 
     assert f"team-{MANAGEMENT}" not in alert.body
 
 
-def test_what_a_spoke_could_not_forward_reaches_people(organization: Organization) -> None:
-    everything = organization.inbox()
+def test_what_a_spoke_could_not_forward_reaches_people_and_machines_and_so_does_its_end(organization: Organization) -> None:
+    everything = organization.inbox(detection=["guard-blind"])
     alarm = f"arn:aws:cloudwatch:us-east-1:{MEMBER}:alarm:kms-key-guard-spoke-undelivered"
-    detail = {"alarmName": "kms-key-guard-spoke-undelivered", "state": {"value": "ALARM"}}
     change = {"source": "aws.cloudwatch", "detail-type": "CloudWatch Alarm State Change", "resources": [alarm]}
-    organization.aws.inject({**change, "detail": detail}, MEMBER, "us-east-1")
-    message = everything.next(lambda message: "could not forward" in message.body)
-    assert f"account {MEMBER} could not forward a KMS event from us-east-1" in message.body
+    for state, previous, activity, words in [
+        ("ALARM", "OK", "Create", "couldn't forward an event"),
+        ("OK", "ALARM", "Close", "forwards events again"),
+    ]:
+        detail = {"alarmName": "kms-key-guard-spoke-undelivered", "state": {"value": state}, "previousState": {"value": previous}}
+        organization.aws.inject({**change, "detail": detail}, MEMBER, "us-east-1")
+        message = everything.next()
+        assert message.attributes["activity"] == activity
+        assert message.attributes["finding_uid"] == f"{MEMBER}/us-east-1/spoke"
+        assert words in message.subject and f"({MEMBER} us-east-1)" in message.subject
 
 
 def test_a_heartbeat_takes_the_way_of_an_alert(organization: Organization) -> None:

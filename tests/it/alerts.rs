@@ -143,7 +143,7 @@ fn alert_in_the_readme_is_a_real_one() {
 }
 
 /// One sample of each detection, and the ones that look different.
-const GOLDEN: [&str; 28] = [
+const GOLDEN: [&str; 33] = [
     "deletion-scheduled",
     "deletion-pending-replicas",
     "deletion-scheduled-by-github-actions",
@@ -171,6 +171,11 @@ const GOLDEN: [&str; 28] = [
     "guard-function-code-replaced-by-cloudformation",
     "guard-subscription-removed",
     "guard-trail-without-kms",
+    "guard-alarm-muted",
+    "hub-bus-opened",
+    "hub-spokes-removed",
+    "spoke-could-not-forward",
+    "spoke-forwards-again",
     "guard-test",
 ];
 

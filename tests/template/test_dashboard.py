@@ -104,7 +104,8 @@ def test_every_metric_of_the_guards_own_is_shown(parameters):
 def test_signals_of_every_rule_are_shown(parameters):
     rules = Stack(WITH | parameters).of_type("AWS::Events::Rule")
     default_bus = {rule["Name"] for rule in rules.values() if "EventBusName" not in rule}
-    all_there_are = {rule["Name"] for rule in Stack(OPTED_IN).of_type("AWS::Events::Rule").values()}
+    every = Stack(OPTED_IN | HUB).of_type("AWS::Events::Rule").values()
+    all_there_are = {rule["Name"] for rule in every if "EventBusName" not in rule}
     for metric in ("MatchedEvents", "Invocations", "FailedInvocations"):
         found = searched(parameters, metric)
         # What isn't there isn't found.

@@ -6,7 +6,7 @@ import re
 import pytest
 from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
-from test_patterns import local_aws_matches
+from test_patterns import HUB_ONLY, SAMPLES_REGION, local_aws_matches, matching
 
 from deployed import ACCOUNT, OPTED_IN, REGION, ROOT, Stack, source, statements, strings
 from linting import cfn_lint
@@ -136,8 +136,8 @@ def test_what_a_spoke_forwards_of_itself_is_what_the_hub_listens_to():
     (alarm, _), (heard, _) = ours["UndeliveredAlarmRule"], hub["HubSpokeAlarmRule"]
     assert alarm["resources"] == [f"arn:aws:cloudwatch:us-east-1:{SPOKE_ACCOUNT}:alarm:{heard['detail']['alarmName'][0]}"]
     assert spoke().properties("UndeliveredAlarm")["AlarmName"] == heard["detail"]["alarmName"][0]
-    assert (alarm["source"], alarm["detail-type"], alarm["detail"]["state"]) == (
-        heard["source"], heard["detail-type"], heard["detail"]["state"],
+    assert (alarm["source"], alarm["detail-type"], alarm["detail"]["$or"]) == (
+        heard["source"], heard["detail-type"], heard["detail"]["$or"],
     )  # fmt: skip
     heartbeat = spoke().properties("HeartbeatRule")
     assert heartbeat["ScheduleExpression"] == "rate(12 hours)"
@@ -157,7 +157,6 @@ def test_without_an_organization_the_stack_is_what_it_was(parameters):
     assert changed == {
         "AlertFunction",
         "AlertFunctionRole",
-        "AlertsTopicPolicy",
         "MassEventAlarm",
         "RuleDeadLetterQueuePolicy",
         "WatchFunction",
@@ -205,10 +204,11 @@ def test_hub_rules_bring_events_to_the_function_and_what_fails_to_the_queue(para
     for name, rule in stack.of_type("AWS::Events::Rule").items():
         if name.startswith("Hub"):
             (target,) = rule["Targets"]
-            assert rule["EventBusName"] == "<HubEventBus>"
+            # What is done to the hub itself is on its account's default bus.
+            assert rule.get("EventBusName") == (None if name == "HubTamperedHubRule" else "<HubEventBus>")
             assert target["DeadLetterConfig"] == {"Arn": "<RuleDeadLetterQueue.Arn>"}
             assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 900, "MaximumRetryAttempts": 185}
-            if name not in {"HubSpokeAlarmRule", "HubHeartbeatRule"}:
+            if name != "HubHeartbeatRule":
                 assert target["Arn"] == "<AlertFunction.Arn>"
                 assert not {"Input", "InputPath", "InputTransformer"} & set(target)
     of_the_bus = f"arn:aws:events:{REGION}:{ACCOUNT}:rule/<HubEventBus>/*"
@@ -282,16 +282,66 @@ def test_hub_watch_function_may_read_who_should_be_heard_and_who_was():
     assert "HEARTBEAT_LOG_GROUP" not in Stack().properties("WatchFunction")["Environment"]["Variables"]
 
 
-def test_spokes_alarm_reaches_people_without_the_function():
-    stack = Stack(HUB)
-    (target,) = stack.properties("HubSpokeAlarmRule")["Targets"]
-    assert target["Arn"] == "<AlertsTopic>"
-    sentence = json.loads(target["InputTransformer"]["InputTemplate"])
-    assert "account <account>" in sentence and "from <region>" in sentence and "\n" not in sentence
-    allowed = ("Allow", ["sns:Publish"], ["<AlertsTopic>"], {"Service": "events.amazonaws.com"},
-               {"ArnEquals": {"aws:SourceArn": "<HubSpokeAlarmRule.Arn>"}})  # fmt: skip
-    assert allowed in statements(stack.properties("AlertsTopicPolicy")["PolicyDocument"])
-    assert allowed not in statements(Stack().properties("AlertsTopicPolicy")["PolicyDocument"])
+@pytest.mark.parametrize(
+    ("state", "previous", "heard"),
+    [
+        ("ALARM", "OK", True),
+        ("ALARM", "INSUFFICIENT_DATA", True),
+        ("OK", "ALARM", True),
+        ("OK", "INSUFFICIENT_DATA", False),
+        ("INSUFFICIENT_DATA", "ALARM", False),
+    ],
+)
+def test_spokes_alarm_is_forwarded_and_heard_when_it_goes_off_and_when_that_is_over(state, previous, heard):
+    alarm = {"alarmName": "kms-key-guard-spoke-undelivered", "state": {"value": state}, "previousState": {"value": previous}}
+    event = {
+        "source": "aws.cloudwatch",
+        "detail-type": "CloudWatch Alarm State Change",
+        "account": SPOKE_ACCOUNT,
+        "resources": [f"arn:aws:cloudwatch:us-east-1:{SPOKE_ACCOUNT}:alarm:kms-key-guard-spoke-undelivered"],
+        "detail": alarm,
+    }
+    assert matching(spoke().patterns(), event) == (["UndeliveredAlarmRule"] if heard else [])
+    assert matching(Stack(HUB).patterns(), event) == (["HubSpokeAlarmRule"] if heard else [])
+    others = event | {"detail": alarm | {"alarmName": "orders"}}
+    assert matching(Stack(HUB).patterns(), others) == []
+
+
+def test_every_sample_of_a_hub_is_heard_by_one_rule_of_the_bus_that_it_comes_to():
+    rules = Stack(HUB, region=SAMPLES_REGION)
+    patterns, buses = rules.patterns(), rules.of_type("AWS::Events::Rule")
+    assert len(HUB_ONLY) > 10
+    for file in sorted(HUB_ONLY):
+        event = json.loads((ROOT / "events" / file).read_text())
+        own = event["account"] == ACCOUNT
+        on_its_bus = {name: pattern for name, pattern in patterns.items() if ("EventBusName" in buses[name]) is not own}
+        assert len(matching(on_its_bus, event)) == 1, file
+        if not own:
+            assert len(matching(spoke(region=event["region"]).patterns(), event)) == 1, file
+
+
+@pytest.mark.parametrize(
+    ("service", "action", "parameters"),
+    [
+        ("events", "DeleteEventBus", {"name": "orders"}),
+        ("events", "PutPermission", {"eventBusName": "default"}),
+        ("events", "CreateEventBus", {"name": "kms-key-guard"}),
+        ("cloudformation", "DeleteStackSet", {"stackSetName": "kms-key-guard-spokes-of-somebody-else"}),
+        ("cloudformation", "CreateStackInstances", {"stackSetName": "kms-key-guard-spoke"}),
+        ("cloudformation", "DeleteStack", {"stackName": "kms-key-guard-organization-test"}),
+        ("monitoring", "PutMetricAlarm", {"alarmName": "cpu"}),
+        ("monitoring", "PutAlarmMuteRule", {"muteTargets": {"alarmNames": ["cpu"]}}),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_is_done_beside_the_hub_is_not_tampering(service, action, parameters):
+    assert matching(Stack(HUB).patterns(), tampering(service, action, parameters)) == []
+
+
+@pytest.mark.parametrize("stack", [Stack(HUB), Stack(HUB | OPT_INS)], ids=["own topics", "opted in"])
+def test_no_topic_lets_eventbridge_in(stack):
+    for policy in stack.of_type("AWS::SNS::TopicPolicy").values():
+        assert "events.amazonaws.com" not in json.dumps(policy)
 
 
 def test_heartbeats_go_to_a_log_that_only_their_rule_may_write():
@@ -460,6 +510,10 @@ TAMPERINGS = [
     ("iam", "UpdateAssumeRolePolicy", {"roleName": READER}),
     ("cloudformation", "DeleteStack", {"stackName": STACK_OF_THE_SET}),
     ("cloudformation", "DeleteStack", {"stackName": "kms-key-guard-spoke"}),
+    ("cloudformation", "DeleteStack", {"stackName": f"arn:aws:cloudformation:us-east-1:{SPOKE_ACCOUNT}:stack/kms-key-guard-spoke/0a1b"}),
+    ("cloudformation", "DeleteStack", {"stackName": STACK_OF_THE_SET.split("/")[1]}),
+    ("monitoring", "PutMetricAlarm", {"alarmName": "kms-key-guard-spoke-undelivered"}),
+    ("monitoring", "PutAlarmMuteRule", {"muteTargets": {"alarmNames": ["cpu", "kms-key-guard-spoke-undelivered"]}}),
 ]
 
 
@@ -485,8 +539,11 @@ def test_whoever_touches_the_spoke_is_told_of_unless_it_is_stack_sets(service, a
         ("events", "DescribeRule", {"name": "kms-key-guard-spoke-api-call"}),
         ("sqs", "DeleteQueue", {"queueUrl": QUEUE_URL.replace("kms-key-guard-spoke-undelivered", "orders")}),
         ("monitoring", "DeleteAlarms", {"alarmNames": ["cpu"]}),
+        ("monitoring", "PutMetricAlarm", {"alarmName": "cpu"}),
+        ("monitoring", "PutAlarmMuteRule", {"muteTargets": {"alarmNames": ["cpu"]}}),
         ("iam", "DeleteRole", {"roleName": "app"}),
         ("cloudformation", "DeleteStack", {"stackName": "app"}),
+        ("cloudformation", "DeleteStack", {"stackName": f"arn:aws:cloudformation:us-east-1:{SPOKE_ACCOUNT}:stack/app/0a1b"}),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -516,6 +573,8 @@ def test_rollout_is_service_managed_and_reaches_accounts_that_join():
     ]
     assert spokes["OperationPreferences"] == {
         "RegionConcurrencyType": "PARALLEL",
+        # STRICT_FAILURE_TOLERANCE, the default, would work on at most one more account at a time than may fail.
+        "ConcurrencyMode": "SOFT_FAILURE_TOLERANCE",
         "MaxConcurrentPercentage": "25",
         "FailureTolerancePercentage": "10",
     }
