@@ -72,11 +72,12 @@ def main() -> int:
         function = asyncio.run(measure_function())
         figures = {
             "function": function,
+            "core": core(),
+            "replay": replay(),
+            # What is timed comes before what compiles and counts.
             "counts": counts.per_event(ALERT) if counts.has_valgrind() else "not measured: no valgrind",
             "size": sizes(),
             "crates": crates(),
-            "core": core(),
-            "replay": replay(),
         }
     except Wrong as wrong:
         print(f"bench: {wrong}", file=sys.stderr)
