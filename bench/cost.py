@@ -48,7 +48,7 @@ Row = tuple[str, float, str]
 """What, how many, at which price."""
 
 
-COLD_ALERT = {"start": 5.5, "first event": 1.8}
+COLD_ALERT = {"start": 6.5, "first event": 1.8}
 """Milliseconds of processor time with TLS, by the bench; an alert is always a cold start."""
 
 
