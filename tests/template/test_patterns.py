@@ -328,7 +328,7 @@ def test_longest_stack_name_has_40_characters_whatever_is_switched_on(parameters
     rules = Stack(parameters, name=LONGEST_STACK_NAME).of_type("AWS::Events::Rule").values()
     assert max(len(rule["Name"]) for rule in rules) == 64
     assert len(LONGEST_STACK_NAME) == tools.LONGEST_NAME == 40
-    for document in ("docs/runbook.md", "template.yaml"):
+    for document in ("docs/deploy.md", "template.yaml"):
         assert "at most 40 characters" in " ".join((ROOT / document).read_text().split()), document
 
 
