@@ -112,6 +112,7 @@ lint-rust:
 	cargo clippy --all-targets --all-features -- -D warnings
 
 lint-dependencies: $(VENV)/ready
+	@for peer in bench/bare bench/core; do cargo tree --quiet --locked --manifest-path $$peer/Cargo.toml > /dev/null || exit; done
 	cargo-deny --log-level error check licenses bans sources
 
 lint-template: $(VENV)/ready $(CHECKOV)/ready

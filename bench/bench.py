@@ -1,8 +1,9 @@
 """Builds and measures everything in one go: `make bench` (QUICK=1 for fewer rounds and a small archive).
 
-    function   cold start (with and without TLS), warm event and peak memory of the release `alert`, beside a function on
-               the same runtime that only answers (bare/), and beside the job as people deploy it today
-               (peers/handler.py, boto3); instructions and allocations of an event (counts.py)
+    function   cold start (with and without TLS, and on the share of a processor that Lambda leaves it), warm event and peak
+               memory of the release `alert`, beside a function on the same runtime that only answers (bare/), and beside
+               the job as people deploy it today (peers/handler.py, boto3); instructions and allocations of an event
+               (counts.py)
     size       of the functions, for both processors, and what is in them
     core       record bytes to rendered alert, beside a plain parse of the same bytes (core/) and beside Panther's rule on
                its own library (peers/panther.py)
@@ -24,7 +25,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,11 @@ SEED = 2026
 PINNED = {"jq --version": "jq-1.6", "zcat --version": "zcat (gzip) 1.12"}
 """The peers that come with the system; those in Python are pinned in requirements.txt."""
 
+GROUPS = Path("/sys/fs/cgroup/cpu") if Path("/sys/fs/cgroup/cpu").is_dir() else Path("/sys/fs/cgroup")
+"""Linux's control groups for processor time: the first version's, or the second's."""
+PERIOD = 20_000
+"""Microseconds in which a held process may run for a fourteenth."""
+
 JQ = f"""[.Records[] | select(.eventSource == "kms.amazonaws.com" and .errorCode == null and .errorMessage == null
   and (.eventName | IN({", ".join(json.dumps(name) for name in archive.HITS)})))] | length"""
 
@@ -65,11 +72,12 @@ def main() -> int:
         function = asyncio.run(measure_function())
         figures = {
             "function": function,
+            "core": core(),
+            "replay": replay(),
+            # What is timed comes before what compiles and counts.
             "counts": counts.per_event(ALERT) if counts.has_valgrind() else "not measured: no valgrind",
             "size": sizes(),
             "crates": crates(),
-            "core": core(),
-            "replay": replay(),
         }
     except Wrong as wrong:
         print(f"bench: {wrong}", file=sys.stderr)
@@ -159,6 +167,9 @@ async def measure_function() -> dict[str, Any]:
             if messages[name]:
                 with_tls = await cold_start(program, event, messages[name], tls=True)
                 cold |= {f"TLS {measure}": of for measure, of in with_tls.items()}
+                with fourteenth() as group:
+                    held = await cold_start(program, event, messages[name], tls=True, group=group) if group else {}
+                cold |= {f"held TLS {measure}": of for measure, of in held.items()}
             if turn:  # the first one only fills the caches
                 samples[name].append(cold)
     for _ in range(WARM_ROUNDS):
@@ -169,12 +180,42 @@ async def measure_function() -> dict[str, Any]:
     return {name: {key: spread(of[key]) for key in sorted(measures) if of[key]} for name, of in taken.items()}
 
 
-async def cold_start(program: Path, event: bytes, messages: int, tls: bool = False) -> dict[str, float]:
-    """Milliseconds from the start of the process until it asks for its first event, handles it, and all topics have it."""
+@contextmanager
+def fourteenth() -> Iterator[Path | None]:
+    """A control group whose processes share a fourteenth of a processor: what Lambda gives a function of 128 MB from its
+    first event on; None if this user or system can't have one.
+    <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>
+    """
+    group = GROUPS / "kms-key-guard-bench"
+    try:
+        group.mkdir(exist_ok=True)
+        if GROUPS.name == "cpu":
+            (group / "cpu.cfs_period_us").write_text(str(PERIOD))
+            (group / "cpu.cfs_quota_us").write_text(str(PERIOD // 14))
+        else:
+            (group / "cpu.max").write_text(f"{PERIOD // 14} {PERIOD}")
+    except OSError:
+        yield None
+        return
+    try:
+        yield group
+    finally:
+        group.rmdir()
+
+
+async def cold_start(
+    program: Path, event: bytes, messages: int, tls: bool = False, group: Path | None = None
+) -> dict[str, float]:
+    """Milliseconds from the start of the process until it asks for its first event, handles it, and all topics have it.
+    With a control group, the process is in it from the moment it asks.
+    """
     trusted = {"SSL_CERT_FILE": str(certificates()), "AWS_CA_BUNDLE": str(certificates())} if tls else {}
     async with rig.rig({}, {}, 30.0, tls, program, AWS_DEFAULT_REGION=rig.REGION, **trusted) as (function, sns, _):
         started = time.monotonic()
         await function.start()
+        if group:
+            await function.asked.wait()
+            (group / "cgroup.procs").write_text(str(function.process.pid))
         attempt = await function.invoke(event, "00000000-0000-4000-8000-000000000000")
         said(attempt, program)
         if len(sns.messages) != messages:
@@ -387,7 +428,18 @@ def markdown(figures: dict[str, Any]) -> str:
          f"{median('boto3', f'TLS {key}') / median('alert', f'TLS {key}'):.1f} ×"]
         for key in ("cold ms", "ready ms", "first event ms")
     ]  # fmt: skip
-    rows[6:6] = [
+    if "held TLS cold ms" in function["alert"]:
+        times = median("alert", "held TLS cold ms") / median("alert", "TLS cold ms")
+        held = f"Held to a fourteenth of a processor from then on, as Lambda does, the guard takes {times:.2f} × as long."
+        rows[6:6] = [
+            [f"{key}, with TLS, held", value("alert", f"held TLS {key}"), "", value("boto3", f"held TLS {key}"), "",
+             f"{median('boto3', f'held TLS {key}') / median('alert', f'held TLS {key}'):.1f} ×"]
+            for key in ("cold ms", "first event ms")
+        ]  # fmt: skip
+    else:
+        held = "Held to a fourteenth of a processor: not measured, which needs root and control groups."
+    at = len(rows) - 3
+    rows[at:at] = [
         [f"{key}, with TLS", value("alert", key), f"{value('bare', key)} without", value("boto3", key), "",
          f"{median('boto3', key) / median('alert', key):.1f} ×"]
         for key in ("ready CPU ms", "first event CPU ms")
@@ -422,7 +474,7 @@ def markdown(figures: dict[str, Any]) -> str:
             "Cold: from the start of the process until all topics have taken the alert, over loopback; with TLS, "
             "every connection's handshake on both sides and the reading of the system's certificates are in it. The bare "
             "function only answers; boto3 publishes once and asks KMS nothing, the guard publishes twice and asks five "
-            "things.",
+            f"things. Ready: it asks for its first event. {held}",
             "",
             *grid(["", "alert", "bare", "boto3", "alert / bare", "boto3 / alert"], rows),
             "",

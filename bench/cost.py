@@ -1,5 +1,5 @@
-"""What the guard costs a month, recomputed from list prices and quantities: `python3 bench/cost.py` writes the tables of
-docs/cost.md and README.md, and tests/bench/test_cost.py holds them to it.
+"""What the guard costs a month, computed from list prices and quantities: `python3 bench/cost.py` writes the tables of
+docs/cost.md, and tests/bench/test_cost.py checks that they are up to date.
 
 What an alert takes of processor time is measured; the rest are the template's own numbers.
 """
@@ -13,12 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 PRICES: dict[str, tuple[float, str, str]] = {
     "alarm": (0.10, "an alarm a month", "cloudwatch"),
-    "metric hour": (0.30 / 720, "a metric of one's own, an hour in which it is written; 0.30 a month of 30 days", "cloudwatch"),
+    "metric hour": (0.30 / 720, "a custom metric, for each hour in which it is written; 0.30 a month of 30 days", "cloudwatch"),
     "dashboard": (3.00, "a dashboard a month, after the first three of an account", "cloudwatch"),
-    "log": (0.50, "a GB of log taken in", "cloudwatch"),
+    "log": (0.50, "a GB of log ingested", "cloudwatch"),
     "e-mail": (2.00 / 100_000, "an e-mail by SNS", "sns"),
     "publish": (0.50 / 1_000_000, "a publish of up to 64 KB", "sns"),
-    "event": (1.00 / 1_000_000, "an event from another account's or Region's bus; those of AWS services are free", "eventbridge"),
+    "event": (1.00 / 1_000_000, "an event sent to another account's or Region's bus; those of AWS services are free", "eventbridge"),
     "schedule": (1.00 / 1_000_000, "an invocation by Scheduler", "eventbridge"),
     "request": (0.20 / 1_000_000, "a request to a function", "lambda"),
     "duration": (0.000_013_333_4, "a GB-second on arm64", "lambda"),
@@ -39,7 +39,7 @@ METRIC_HOURS = {
     "KeysAtRisk": 0,
     "HeldBack": 0,
 }
-"""In how many hours of a month a quiet guard writes each of its own metrics, those of `ALL` in `src/metrics.rs`: checks come
+"""In how many hours of a month a quiet guard writes each of its custom metrics, those of `ALL` in `src/metrics.rs`: checks come
 every hour, a sweep every day."""
 WATCH = {"memory GB": 0.25, "sweep seconds": 10.0, "check seconds": 5.0}
 """The watch function, a sweep a day and a check every hour: more than ten times what they take on the local AWS."""
@@ -48,7 +48,7 @@ Row = tuple[str, float, str]
 """What, how many, at which price."""
 
 
-COLD_ALERT = {"start": 5.5, "first event": 1.8}
+COLD_ALERT = {"start": 6.5, "first event": 1.8}
 """Milliseconds of processor time with TLS, by the bench; an alert is always a cold start."""
 
 
@@ -67,7 +67,7 @@ def alert(count: int, readers: int = 1) -> list[Row]:
         ("requests to the alert function", count, "request"),
         (f"its time: 0.125 GB, {billed_seconds():.1f} s each", count * 0.125 * billed_seconds(), "duration"),
         ("log, 2 KB an alert", count * 2e-6, "log"),
-        ("the metric that counts them, in hours", min(count, HOURS), "metric hour"),
+        ("the metric that counts them, for each hour in which it is written", min(count, HOURS), "metric hour"),
     ]
 
 
@@ -82,7 +82,7 @@ def stack() -> list[Row]:
     watched = WATCH["memory GB"] * DAYS * (WATCH["sweep seconds"] + 24 * WATCH["check seconds"])
     return [
         ("alarms", in_template("Alarm"), "alarm"),
-        (f"{sum(hours > 0 for hours in METRIC_HOURS.values())} metrics of its own, in hours in which they are written",
+        (f"{sum(hours > 0 for hours in METRIC_HOURS.values())} custom metrics, for the hours in which they are written",
          sum(METRIC_HOURS.values()), "metric hour"),
         ("watch function: calls by Scheduler, 25 a day", 25 * DAYS, "schedule"),
         ("watch function: requests", 25 * DAYS, "request"),
@@ -94,25 +94,25 @@ def stack() -> list[Row]:
 
 
 SCENARIOS: dict[str, tuple[str, list[Row]]] = {
-    "1 account, 1 Region": ("100 alerts a month to one address.", [*stack(), *alert(100)]),
+    "1 account, 1 Region": ("100 alerts a month to one address.", alert(100)),
     "1,000 accounts × 17 Regions": (
         "One hub, 17,000 spokes with `AlarmOnUndelivered=false`, two heartbeats a day from each, 10,000 alerts a month to "
-        "one address. With the alarm in every spoke 17,000 × 0.10 = 1,700 USD come on top.",
+        "one address. An alarm in every spoke adds 17,000 × 0.10 = 1,700 USD.",
         [
-            *stack(),
             ("heartbeats, bus to bus", PLACES * 2 * DAYS, "event"),
             ("heartbeats in the log, 500 bytes each", PLACES * 2 * DAYS * 500e-9, "log"),
             ("alerts' events, bus to bus", 10_000, "event"),
-            ("roster: a function of 0.125 GB, 34 s a day", 0.125 * 34 * DAYS, "duration"),
+            (f"roster: the watch function, {WATCH['memory GB']} GB, 34 s a day", WATCH["memory GB"] * 34 * DAYS, "duration"),
             *alert(10_000),
         ],
     ),
     "`ReportLostKeyUse` at 10 million KMS calls a day": (
         "One account and Region, 1,000 uses of a lost key a month beside 100 other alerts. The rule matches calls that "
         "failed, so the function isn't called for the others.",
-        [*stack(), *alert(1_100)],
+        alert(1_100),
     ),
 }
+"""What comes on top of a stack while nothing happens."""
 
 
 def usd(amount: float) -> str:
@@ -130,47 +130,60 @@ def number(count: float) -> str:
     return f"{count:,.0f}" if count >= 10 or count == int(count) else f"{count:.4g}"
 
 
-def details() -> str:
-    """The prices, and a table for each scenario."""
-    lines = ["| price | USD | |", "|---|---|---|"]
-    for what, unit, page in PRICES.values():
-        lines.append(f"| {unit} | {what:.10f}".rstrip("0").rstrip(".") + f" | [{page}](https://aws.amazon.com/{page}/pricing/) |")
-    for name, (what, rows) in SCENARIOS.items():
-        lines += ["", f"### {name}", "", what, "", "| what | how many | USD each | USD a month |", "|---|---|---|---|"]
-        for row, count, price in rows:
-            if count:
-                each = f"{PRICES[price][0]:.10f}".rstrip("0").rstrip(".")
-                lines.append(f"| {row} | {number(count)} | {each} | {usd(count * PRICES[price][0])} |")
-        lines.append(f"| **together** | | | **{usd(sum_of(rows))}** |")
-    return "\n".join(lines)
-
-
-def short() -> str:
+def summary() -> list[str]:
     """A line for each scenario."""
     lines = ["| a month, without any free tier | USD | most of it |", "|---|---|---|"]
     for name, (_, rows) in SCENARIOS.items():
-        most = sorted(rows, key=lambda row: -row[1] * PRICES[row[2]][0])[:2]
-        lines.append(f"| {name} | {sum_of(rows):,.2f} | {'; '.join(f'{what} {usd(count * PRICES[price][0])}' for what, count, price in most)} |")
+        whole = [*stack(), *rows]
+        most = sorted(whole, key=lambda row: -row[1] * PRICES[row[2]][0])[:2]
+        parts = "; ".join(f"{what} {usd(count * PRICES[price][0])}" for what, count, price in most)
+        lines.append(f"| {name} | {sum_of(whole):,.2f} | {parts} |")
+    return lines
+
+
+def prices() -> list[str]:
+    lines = ["| price | USD | |", "|---|---|---|"]
+    for what, unit, page in PRICES.values():
+        lines.append(f"| {unit} | {each(what)} | [{page}](https://aws.amazon.com/{page}/pricing/) |")
+    return lines
+
+
+def sums(rows: list[Row]) -> list[str]:
+    """Each quantity times its price."""
+    lines = ["| what | how many | USD each | USD a month |", "|---|---|---|---|"]
+    for what, count, price in rows:
+        cost = PRICES[price][0]
+        lines.append(f"| {what} | {number(count)} | {each(cost)} | {usd(count * cost)} |")
+    return [*lines, f"| **together** | | | **{usd(sum_of(rows))}** |"]
+
+
+def each(price: float) -> str:
+    return f"{price:.10f}".rstrip("0").rstrip(".")
+
+
+def tables() -> str:
+    """The summary, the prices, a stack by itself, and what each scenario adds to it."""
+    lines = [*summary(), "", "## The prices", "", *prices(), "", "## A stack while nothing happens", "", *sums(stack())]
+    for name, (what, rows) in SCENARIOS.items():
+        lines += ["", f"## In addition: {name}", "", what, "", *sums(rows)]
     return "\n".join(lines)
 
 
-def written(text: str, table: str) -> str:
-    """The text with the table between its marks."""
+def written(text: str) -> str:
+    """The document with the tables between its marks."""
     mark = "<!-- by bench/cost.py -->"
     before, _, rest = text.partition(mark)
     _, _, after = rest.partition(mark)
     if not after:
         raise ValueError(f"there must be two lines {mark}")
-    return f"{before}{mark}\n{table}\n{mark}{after}"
+    return f"{before}{mark}\n{tables()}\n{mark}{after}"
 
 
-TABLES = {"docs/cost.md": details, "README.md": short}
+DOCUMENT = ROOT / "docs" / "cost.md"
 
 
 def main() -> int:
-    for name, table in TABLES.items():
-        path = ROOT / name
-        path.write_text(written(path.read_text(), table()))
+    DOCUMENT.write_text(written(DOCUMENT.read_text()))
     return 0
 
 

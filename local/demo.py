@@ -49,7 +49,7 @@ On AWS the alert comes some seconds later than here: CloudTrail takes its time t
 Next:
   make deploy   deploys the guard to your AWS account; asks for the settings the first time
   make local    leaves the local AWS running, for calls of your own
-  README.md     what is reported, what it costs, what it can't see"""
+  README.md     what is reported, what it can't see, where the rest is described"""
 
 SEVERITY_ID = {"Informational": 1, "Low": 2, "Medium": 3, "High": 4, "Critical": 5}
 TYPE_UID = {"Create": 200401, "Update": 200402, "Close": 200403}

@@ -10,6 +10,9 @@ ROOT = Path(__file__).resolve().parent.parent
 NEEDS = {"target": 3, ".venv": 1}
 """GB that a folder comes to, if it isn't there yet."""
 
+LONGEST_NAME = 40
+"""Characters of a stack's name, which each rule's name begins with."""
+
 
 def missing(root: Path = ROOT) -> str | None:
     """What isn't here, and what to do about it."""
@@ -17,7 +20,7 @@ def missing(root: Path = ROOT) -> str | None:
         return "Rust is not installed (no cargo in PATH): see https://www.rust-lang.org/tools/install"
     if not shutil.which("cc"):
         return "There is no C compiler (no cc in PATH): install gcc or clang, for instance Debian's build-essential."
-    return _old_rust(root) or _full_disk(root)
+    return _old_rust(root) or _full_disk(root) or _long_name(root)
 
 
 def _old_rust(root: Path) -> str | None:
@@ -41,6 +44,17 @@ def _full_disk(root: Path) -> str | None:
     free = shutil.disk_usage(root).free / 1e9
     if free < needed:
         return f"{needed} GB of disk are needed for what gets built and installed, {root} has {free:.1f} GB free."
+    return None
+
+
+def _long_name(root: Path) -> str | None:
+    saved = root / "samconfig.local.toml"
+    for name in re.findall(r'^stack_name *= *"(.*)"', saved.read_text(), re.MULTILINE) if saved.exists() else []:
+        if len(name) > LONGEST_NAME:
+            return (
+                f"A stack's name has at most {LONGEST_NAME} characters, {name} in {saved.name} has {len(name)}: "
+                "the rules are named for it."
+            )
     return None
 
 

@@ -1,8 +1,10 @@
 """Who may do what, as data: a permission more, or one that reaches further, fails here."""
 
+import re
+
 import pytest
 
-from deployed import ACCOUNT, EXISTING_TOPICS, OPTED_IN, REGION, TOPICS_KEY, Stack, statements, strings
+from deployed import ACCOUNT, EXISTING_TOPICS, OPTED_IN, REGION, ROOT, TOPICS_KEY, Stack, source, statements, strings
 
 ACCOUNT_ROOT = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
 FUNCTION_ROLES = {"AWS": ["<AlertFunctionRole.Arn>", "<WatchFunctionRole.Arn>"]}
@@ -193,6 +195,19 @@ def test_every_rule_may_invoke_the_function_and_nobody_else():
             assert permission["FunctionName"] == "<AlertFunction>"
             assert permission["Action"] == "lambda:InvokeFunction"
             assert permission["Principal"] == "events.amazonaws.com"
+
+
+def test_permissions_in_the_documents_are_those_of_the_roles():
+    granted = Stack(EXISTING_TOPICS | {"OrganizationId": "o-a1b2c3d4e5"}).resources
+    roles = {f"(`{name}`)": [granted[name]] for name in ("AlertFunctionRole", "WatchFunctionRole", "ScheduleRole")}
+    spoke = source("stackset/spoke.yaml")["Resources"].values()
+    roles["A spoke of an organization"] = [resource for resource in spoke if resource["Type"] == "AWS::IAM::Role"]
+    sections = (ROOT / "docs/permissions.md").read_text().split("\n## ")
+    for head, resources in roles.items():
+        (section,) = [section for section in sections if head in section.partition("\n")[0]]
+        documented = set(re.findall(r"`([a-z]+:[A-Z][A-Za-z]+\*?)`", section))
+        policies = [policy["PolicyDocument"] for role in resources for policy in role["Properties"]["Policies"]]
+        assert documented == {action for policy in policies for _, actions, *_ in statements(policy) for action in actions}, head
 
 
 def account_subscribes(topic):

@@ -68,3 +68,11 @@ def test_what_is_there_already_needs_no_disk(machine: Path, monkeypatch: pytest.
     for folder in tools.NEEDS:
         (machine / folder).mkdir()
     assert tools.missing(machine) is None
+
+
+@pytest.mark.parametrize(("length", "refused"), [(40, False), (41, True)])
+def test_a_stack_name_that_is_too_long_is_said_before_anything_is_built(machine: Path, length: int, refused: bool) -> None:
+    (machine / "samconfig.local.toml").write_text(f'[default.deploy.parameters]\nstack_name = "{"k" * length}"\n')
+    said = tools.missing(machine)
+    assert (said is not None) == refused
+    assert not refused or f"at most 40 characters, {'k' * 41} in samconfig.local.toml has 41" in (said or "")
