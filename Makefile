@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 CHECKOV := .venv-checkov
 AUDIT := .venv-audit
+PROWLER := .venv-prowler
 NODE := .venv-node
 # Two processes, each with local AWSs of its own.
 PYTEST = $(VENV)/bin/python -m pytest -n 2
@@ -68,8 +69,8 @@ load: functions ## 10,000 mixed signals through the alert function, every alert 
 accounts: functions ## 500 accounts of an organization through the alert function, every call accounted for
 	@$(VENV)/bin/python -m local.rig.accounts
 
-audit: tools $(VENV)/ready $(AUDIT)/ready ## what cloud-audit, an auditors' tool, says of an account before and with CloudTrailLogGroupName
-	@$(VENV)/bin/python -m local.audit $(AUDIT)/bin/cloud-audit
+audit: tools $(VENV)/ready $(AUDIT)/ready $(PROWLER)/ready ## what cloud-audit and Prowler say of an account before and with CloudTrailLogGroupName, and of the guard
+	@$(VENV)/bin/python -m local.audit $(AUDIT)/bin/cloud-audit $(PROWLER)/bin/prowler
 
 permissions: tools $(VENV)/ready tests/iam/node_modules ## every permission by AWS's own reference and a policy engine
 	$(PYTEST) tests/iam
@@ -125,7 +126,7 @@ fmt: ## format the Rust code
 
 clean: ## remove everything that was built, the virtual environments too
 	cargo clean
-	rm -rf .aws-sam .local $(VENV) $(CHECKOV) $(AUDIT) $(NODE) tests/iam/node_modules
+	rm -rf .aws-sam .local $(VENV) $(CHECKOV) $(AUDIT) $(PROWLER) $(NODE) tests/iam/node_modules
 
 # Said before minutes of installing, not after.
 tools:
@@ -136,8 +137,9 @@ tools:
 $(VENV)/ready: local/requirements.txt
 $(CHECKOV)/ready: local/requirements-checkov.txt
 $(AUDIT)/ready: local/requirements-audit.txt
+$(PROWLER)/ready: local/requirements-prowler.txt
 $(NODE)/ready: local/requirements-node.txt
-$(VENV)/ready $(CHECKOV)/ready $(AUDIT)/ready $(NODE)/ready:
+$(VENV)/ready $(CHECKOV)/ready $(AUDIT)/ready $(PROWLER)/ready $(NODE)/ready:
 	@$(PYTHON) -m local.install $(@D) $<
 
 # The wheel holds Node.js and npm; what npm installs is what the lock file has the hashes of.

@@ -1,6 +1,7 @@
 """CloudWatch: metrics in the log lines of functions, queues' metrics, and alarms that know dimensions and missing data.
 
-ministack keeps such lines as text, gives queues no metrics, and lets an alarm see every dimension of its metric.
+ministack keeps such lines as text, gives queues no metrics, lets an alarm see every dimension of its metric, and tells
+clients that speak the older of CloudWatch's protocols nothing of an alarm's actions.
 AWS pages: "Embedded metric format specification", "Configuring how CloudWatch alarms treat missing data",
 "Available CloudWatch metrics for Amazon SQS".
 """
@@ -8,9 +9,11 @@ AWS pages: "Embedded metric format specification", "Configuring how CloudWatch a
 import json
 import logging
 import operator
+import re
 from collections.abc import Callable
 from time import time as now
 from typing import Any
+from xml.sax.saxutils import escape, unescape
 
 from ministack.core.responses import request_scope
 from ministack.services import cloudwatch, lambda_svc, sqs
@@ -42,6 +45,7 @@ def mend() -> None:
     replace(cloudwatch, "_evaluate_alarm", "alarm", lambda _: _evaluate_with_data)
     for name in ("_get_metric_data", "_get_metric_statistics", "_list_metrics"):
         replace(cloudwatch, name, "params cbor_data is_cbor is_json", _with_queues)
+    replace(cloudwatch, "_describe_alarms", "params cbor_data is_cbor is_json", _with_actions)
     require(cloudwatch, "_alarms _calc_stats _dims_key _dispatch_alarm_actions _evaluate_all_alarms")
     require(cloudwatch, "_evaluate_parent_alarms _metric_bucket _metrics _record_history _stat_value _store_datum")
     require(sqs, "_queues")
@@ -90,6 +94,26 @@ def _with_queues(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(*arguments, **more)
 
     return asked
+
+
+def _with_actions(original: Callable[..., Any]) -> Callable[..., Any]:
+    def describe_alarms(params: Any, cbor_data: Any, is_cbor: bool, is_json: bool = False) -> Any:
+        status, headers, body = original(params, cbor_data, is_cbor, is_json)
+        if not (is_cbor or is_json):
+            body = re.sub(rb"<member><AlarmName>([^<]*)</AlarmName>", _actions, body)
+        return status, headers, body
+
+    return describe_alarms
+
+
+def _actions(member: re.Match[bytes]) -> bytes:
+    """The beginning of an alarm in XML, with what it does when it changes its state."""
+    alarm = cloudwatch._alarms.get(unescape(member[1].decode()), {})
+    lists = {name: alarm.get(name, []) for name in ("OKActions", "AlarmActions", "InsufficientDataActions")}
+    xml = f"<ActionsEnabled>{str(alarm.get('ActionsEnabled', True)).lower()}</ActionsEnabled>"
+    for name, arns in lists.items():
+        xml += f"<{name}>" + "".join(f"<member>{escape(arn)}</member>" for arn in arns) + f"</{name}>"
+    return member[0] + xml.encode()
 
 
 def measure_queues() -> None:

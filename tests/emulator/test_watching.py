@@ -3,9 +3,11 @@
 import json
 import time
 import urllib.error
+import urllib.request
 import uuid
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -238,6 +240,28 @@ def test_an_alarm_sees_its_own_dimensions_and_counts_missing_data_as_told(accoun
     later = account.aws.evaluate_alarms(account.id, REGION, time=time.time() + 3600)
     assert (later["dead"], later["unknown"], later["quiet"]) == ("ALARM", "INSUFFICIENT_DATA", "OK")
     assert json.loads(told.next().body)["AlarmName"] == "dead"
+
+
+def test_an_alarm_has_its_actions_for_clients_that_speak_xml(account: Account) -> None:
+    topic = account.arn("sns", "on-call")
+    alarm = {"Namespace": "N", "MetricName": "M", "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 1, "Threshold": 1}
+    put = account.client("cloudwatch").put_metric_alarm
+    put(AlarmName="loud", ComparisonOperator="GreaterThanThreshold", AlarmActions=[topic], **alarm)
+    put(AlarmName="quiet", ComparisonOperator="GreaterThanThreshold", ActionsEnabled=False, **alarm)
+    credential = f"Credential={account.id}/20261001/{REGION}/monitoring/aws4_request"
+    head = {"Authorization": f"AWS4-HMAC-SHA256 {credential}, SignedHeaders=host, Signature=0"}
+    request = urllib.request.Request(account.aws.endpoint, b"Action=DescribeAlarms&Version=2010-08-01", head)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        said = ElementTree.fromstring(answer.read())
+    cloudwatch = "{http://monitoring.amazonaws.com/doc/2010-08-01/}"
+    alarms = said.iterfind(f".//{cloudwatch}MetricAlarms/{cloudwatch}member")
+    assert {
+        alarm.findtext(f"{cloudwatch}AlarmName"): (
+            alarm.findtext(f"{cloudwatch}ActionsEnabled"),
+            [action.text for action in alarm.iterfind(f"{cloudwatch}AlarmActions/{cloudwatch}member")],
+        )
+        for alarm in alarms
+    } == {"loud": ("true", [topic]), "quiet": ("false", [])}
 
 
 def test_a_queue_has_metrics(account: Account) -> None:

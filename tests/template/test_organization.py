@@ -142,7 +142,7 @@ def test_what_a_spoke_forwards_of_itself_is_what_the_hub_listens_to():
     heartbeat = spoke().properties("HeartbeatRule")
     assert heartbeat["ScheduleExpression"] == "rate(12 hours)"
     (wanted,) = hub["HubHeartbeatRule"][0]["resources"]
-    assert wanted == {"wildcard": f"arn:*:events:*:*:rule/{heartbeat['Name']}"}
+    assert wanted == {"suffix": f":rule/{heartbeat['Name']}"}
 
 
 # ---- The single account sees none of it ---------------------------------------------------------------------------
