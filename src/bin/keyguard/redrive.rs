@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use kms_key_guard::aws;
+use kms_key_guard::escape::name;
 use kms_key_guard::redrive::{Fate, Queue, Redrive};
 
 /// Shown below the options.
@@ -45,18 +46,21 @@ pub fn run(options: &RedriveOptions) -> io::Result<ExitCode> {
         let (sqs, lambda) = (aws_sdk_sqs::Client::new(&config), aws_sdk_lambda::Client::new(&config));
         let redrive = Redrive::new(sqs, lambda, options.queue_url.clone(), options.function.clone());
         let (mut done, mut left) = (0, 0);
-        let tell = |id: &str, fate: &Fate| match fate {
-            Fate::Listed(stored) => {
-                done += 1;
-                println!("{id}: {} waits for {}; {}", stored.what(), stored.function, stored.why);
-            }
-            Fate::Sent(stored, outcome) => {
-                done += 1;
-                println!("{id}: {} sent, {outcome}; deleted", stored.what());
-            }
-            Fate::Left(why) => {
-                left += 1;
-                eprintln!("keyguard: {id} stays in the queue: {why}");
+        let tell = |id: &str, fate: &Fate| {
+            let id = name(id, 100);
+            match fate {
+                Fate::Listed(stored) => {
+                    done += 1;
+                    println!("{id}: {} waits for {}; {}", stored.what(), name(&stored.function, 200), stored.why);
+                }
+                Fate::Sent(stored, outcome) => {
+                    done += 1;
+                    println!("{id}: {} sent, {outcome}; deleted", stored.what());
+                }
+                Fate::Left(why) => {
+                    left += 1;
+                    eprintln!("keyguard: {id} stays in the queue: {why}");
+                }
             }
         };
         let ended = tokio::select! {
