@@ -50,10 +50,14 @@ pub const SHORTEST_WAITING_PERIOD_DAYS: i64 = 7;
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_ScheduleKeyDeletion.html>
 const DEFAULT_WAITING_PERIOD_DAYS: i64 = 30;
 
-/// Whether a call of this name surely is silence, whatever else its record says and whatever is opted in to; told apart
-/// so that the bulk of CloudTrail needn't be read. `failed` also if that is in doubt.
-pub fn is_silence(event_source: &str, event_name: &str, failed: bool) -> bool {
-    event_source != KMS_EVENT_SOURCE || (!failed && CRYPTOGRAPHIC_CALLS.contains(&event_name))
+/// Whether a call of this name can never be a finding, whatever else its record says and whatever is opted in to; lets
+/// replay skip most records. `failed` also if that is in doubt; `every_part` is whether calls on other parts of a guard
+/// than trails matter.
+pub fn is_silence(event_source: &str, event_name: &str, failed: bool, every_part: bool) -> bool {
+    if event_source == KMS_EVENT_SOURCE {
+        return !failed && CRYPTOGRAPHIC_CALLS.contains(&event_name);
+    }
+    !tamper::is_watched(event_source, event_name, every_part)
 }
 
 /// Decides what a signal is. None is silence. `now` stands in for a time that the signal doesn't tell.

@@ -184,6 +184,26 @@ pub fn calls() -> impl Iterator<Item = (&'static str, &'static str)> {
     CALLS.iter().map(|(service, action, ..)| (*service, *action))
 }
 
+/// Whether a call can switch off a trail, or any part.
+pub fn is_watched(event_source: &str, event_name: &str, every_part: bool) -> bool {
+    let Some(of) = event_source.strip_suffix(".amazonaws.com") else { return false };
+    (every_part || of == "cloudtrail") && {
+        let called = action(event_name);
+        calls().any(|(service, action)| service == of && action == called)
+    }
+}
+
+/// The parts that a call names: as it does, and by their own names. For whoever has to tell a guard's parts from others;
+/// EventBridge's rules have done that for the functions.
+pub fn names(record: &Record, request: &Value) -> Vec<String> {
+    let call = Call { action: action(&record.event_name), request };
+    let row = record.event_source.strip_suffix(".amazonaws.com").and_then(|service| call.row(service));
+    let Some((.., part, field, _)) = row else { return Vec::new() };
+    let given = if *part == GuardPart::Alarm { call.texts(field) } else { call.text(field).into_iter().collect() };
+    let own = given.iter().map(|given| short(*part, given).to_owned());
+    own.chain(call.name_of(*part, field)).chain(given.iter().cloned()).collect()
+}
+
 /// A call by its operation and its parameters.
 struct Call<'a> {
     action: &'a str,

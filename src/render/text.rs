@@ -113,7 +113,11 @@ pub fn body(finding: &Finding, subject: &str, remedy: &Remedy, now: OffsetDateTi
 pub struct Row {
     /// When it happened.
     pub time: String,
-    /// Account, Region and id of the key or key store, and how long is left.
+    /// The account; `?` if the record doesn't tell.
+    pub account: String,
+    /// The Region; `?` if the record doesn't tell.
+    pub region: String,
+    /// The key or key store, and how long is left.
     pub subject: String,
     /// Who did it.
     pub who: String,
@@ -121,12 +125,12 @@ pub struct Row {
 
 /// The finding for a table.
 pub fn row(finding: &Finding, now: OffsetDateTime) -> Row {
-    let place =
-        format!("{} {}", finding.account().unwrap_or("?"), finding.region().map_or("?", |region| region.as_str()));
     let left = time_left(finding.deadline, now).map_or(String::new(), |left| format!(", {left}"));
     Row {
         time: clock(finding.time).replace(" UTC", ""),
-        subject: format!("{place} {}{left}", display_name(finding)),
+        account: finding.account().unwrap_or("?").to_owned(),
+        region: finding.region().map_or("?", |region| region.as_str()).to_owned(),
+        subject: format!("{}{left}", display_name(finding)),
         who: person(&finding.actor),
     }
 }

@@ -13,6 +13,8 @@ mod flow;
 mod fuzz;
 mod layout;
 mod members;
+#[cfg(feature = "cli")]
+mod replay;
 #[cfg(feature = "watch")]
 mod sweep;
 mod verdicts;

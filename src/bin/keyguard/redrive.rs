@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use aws_config::SdkConfig;
 use kms_key_guard::aws;
 use kms_key_guard::coverage::Stack;
+use kms_key_guard::escape::name;
 use kms_key_guard::redrive::{Fate, Function, Queue, Redrive};
 
 use crate::credentials::{account, configured, stack};
@@ -59,18 +60,21 @@ pub fn run(options: &RedriveOptions) -> io::Result<ExitCode> {
         let (sqs, lambda) = (aws_sdk_sqs::Client::new(&config), aws_sdk_lambda::Client::new(&config));
         let redrive = Redrive::new(sqs, lambda, options.queue_url.clone(), function);
         let (mut done, mut left) = (0, 0);
-        let tell = |id: &str, fate: &Fate| match fate {
-            Fate::Listed(stored) => {
-                done += 1;
-                println!("{id}: {}; {}", stored.what(), stored.why);
-            }
-            Fate::Sent(stored, outcome) => {
-                done += 1;
-                println!("{id}: {} sent, {outcome}; deleted", stored.what());
-            }
-            Fate::Left(why) => {
-                left += 1;
-                eprintln!("keyguard: {id} stays in the queue: {why}");
+        let tell = |id: &str, fate: &Fate| {
+            let id = name(id, 100);
+            match fate {
+                Fate::Listed(stored) => {
+                    done += 1;
+                    println!("{id}: {}; {}", stored.what(), stored.why);
+                }
+                Fate::Sent(stored, outcome) => {
+                    done += 1;
+                    println!("{id}: {} sent, {outcome}; deleted", stored.what());
+                }
+                Fate::Left(why) => {
+                    left += 1;
+                    eprintln!("keyguard: {id} stays in the queue: {why}");
+                }
             }
         };
         let ended = tokio::select! {
