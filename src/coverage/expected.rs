@@ -205,7 +205,8 @@ pub(super) fn restore(look: Observation, guard: &Stack) -> Observation {
 
 fn steps(guard: &Stack) -> Vec<Step> {
     let place = format!("--region {} --stack-name {}", guard.region, plain(&guard.stack, "STACK"));
-    let set = "--change-set-name restore-the-guard";
+    // A change set that was executed keeps its name.
+    let set = format!("--change-set-name restore-{}", guard.read.unix_timestamp());
     // A parameter that isn't named gets its default back.
     let previous =
         guard.parameters.keys().map(|name| format!(" ParameterKey={},UsePreviousValue=true", plain(name, "NAME")));
@@ -524,7 +525,7 @@ mod tests {
         assert_eq!(commands.len(), 4);
         assert_eq!(
             commands[0],
-            "aws cloudformation create-change-set --region eu-west-1 --stack-name kms-key-guard --change-set-name restore-the-guard --use-previous-template --deployment-mode REVERT_DRIFT --capabilities CAPABILITY_NAMED_IAM --parameters ParameterKey=AlertEmail,UsePreviousValue=true ParameterKey=SweepHour,UsePreviousValue=true"
+            "aws cloudformation create-change-set --region eu-west-1 --stack-name kms-key-guard --change-set-name restore-0 --use-previous-template --deployment-mode REVERT_DRIFT --capabilities CAPABILITY_NAMED_IAM --parameters ParameterKey=AlertEmail,UsePreviousValue=true ParameterKey=SweepHour,UsePreviousValue=true"
         );
     }
 }

@@ -48,7 +48,8 @@ pub(super) async fn look(sdk: &SdkConfig, guard: &Stack, parts: &Parts) -> Vec<C
 }
 
 async fn checks(events: &EventBridge, guard: &Stack, parts: &Parts) -> Vec<Check> {
-    let rules = parts.all(guard, "AWS::Events::Rule").map(|(logical, id, part)| Rule::of(guard, logical, id, part));
+    let rules =
+        parts.all(guard, "AWS::Events::Rule").map(|(logical, id, part)| DeployedRule::of(guard, logical, id, part));
     let read = join_all(rules.map(|rule| async move { rule.look(events).await })).await;
     let (mut enabled, mut matching, mut targets) = (Vec::new(), Vec::new(), Vec::new());
     for (a, b, c) in read {
@@ -71,7 +72,7 @@ pub(super) fn bus_and_name(id: &str) -> (Option<&str>, &str) {
 }
 
 /// A rule of the stack, with what the template says of it.
-struct Rule<'a> {
+struct DeployedRule<'a> {
     guard: &'a Stack,
     logical: &'a str,
     bus: Option<&'a str>,
@@ -82,7 +83,7 @@ struct Rule<'a> {
 /// Of state, pattern and targets.
 type Looks = (Vec<Observation>, Vec<Observation>, Vec<Observation>);
 
-impl<'a> Rule<'a> {
+impl<'a> DeployedRule<'a> {
     fn of(guard: &'a Stack, logical: &'a str, id: &'a str, part: &'a Part) -> Self {
         let (bus, name) = bus_and_name(id);
         Self { guard, logical, bus, name, part }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_sns::error::ProvideErrorMetadata;
 use aws_types::SdkConfig;
+use time::OffsetDateTime;
 
 use super::expected::Parts;
 use super::{About, Check, Observation, Verdict, in_region, why};
@@ -37,6 +38,8 @@ pub struct Stack {
     pub parameters: BTreeMap<String, String>,
     /// The stack's outputs.
     pub outputs: BTreeMap<String, String>,
+    /// When it was read.
+    pub read: OffsetDateTime,
 }
 
 /// A resource of the stack.
@@ -116,6 +119,7 @@ impl Stack {
                 .filter_map(|p| pairs(p.parameter_key(), p.resolved_value().or(p.parameter_value())))
                 .collect(),
             outputs: found.outputs().iter().filter_map(|o| pairs(o.output_key(), o.output_value())).collect(),
+            read: OffsetDateTime::now_utc(),
         })
     }
 
@@ -264,6 +268,7 @@ impl Stack {
             .into(),
             parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             outputs: BTreeMap::new(),
+            read: OffsetDateTime::UNIX_EPOCH,
         }
     }
 }

@@ -448,7 +448,18 @@ def unsubscribed(p: Patient, topic: str, queue: str, instead: str | None = None)
     if instead:
         sns.subscribe(TopicArn=arn, Protocol="email", Endpoint=instead)
     yield
+    if instead:
+        take_away(p, arn, instead)
     p.listen(arn, queue)
+
+
+def take_away(p: Patient, topic: str, address: str) -> None:
+    """A subscription that is still pending: nobody can remove it before it is confirmed."""
+    p.aws.confirm(topic, address)
+    sns = p.aws.client("sns")
+    subscriptions = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    (arn,) = [subscription["SubscriptionArn"] for subscription in subscriptions if subscription["Endpoint"] == address]
+    sns.unsubscribe(SubscriptionArn=arn)
 
 
 @contextmanager
@@ -467,10 +478,7 @@ def one_more_pending(p: Patient) -> Iterator[None]:
     sns, topic, address = p.aws.client("sns"), p.outputs["AlertsTopicArn"], "late@example.com"
     sns.subscribe(TopicArn=topic, Protocol="email", Endpoint=address)
     yield
-    p.aws.confirm(topic, address)
-    subscriptions = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
-    (arn,) = [subscription["SubscriptionArn"] for subscription in subscriptions if subscription["Endpoint"] == address]
-    sns.unsubscribe(SubscriptionArn=arn)
+    take_away(p, topic, address)
 
 
 @contextmanager
