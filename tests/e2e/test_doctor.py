@@ -388,9 +388,11 @@ def test_blind_spot_is_named_and_a_change_set_restores_the_template(patient: Pat
     assert diagnosis.not_well({check}).keys() == {check}, diagnosis.not_well({check})
     found = diagnosis[check]
     assert (diagnosis.status, found["verdict"]) == (1, "fail") and words in found["text"], found
-    assert not any("Deploy" in step["what"] for step in found["fix"])
-    for step in found["fix"]:
-        paste(patient, step["command"])
+    # The queues may hold what other tests left there, and doctor says so as well.
+    restoring = [step["command"] for step in found["fix"] if step["command"].startswith("aws cloudformation ")]
+    assert len(restoring) == 4, found["fix"]
+    for command in restoring:
+        paste(patient, command)
     stacks = patient.aws.client("cloudformation")
     stacks.get_waiter("stack_update_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     patient.outputs = local.outputs(stacks)
