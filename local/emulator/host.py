@@ -88,6 +88,7 @@ def _mended_ministack() -> Any:
     from . import (
         buses,
         cloudtrail,
+        drift,
         events,
         iam,
         kms,
@@ -103,7 +104,7 @@ def _mended_ministack() -> Any:
 
     for part in (
         *(organizations, iam, sts, kms, trails, cloudtrail, events),
-        *(buses, sns, logs, metrics, schedules, stacks),
+        *(buses, sns, logs, metrics, schedules, stacks, drift),
     ):
         part.mend()
     # Loaded with the first call otherwise, which that call's record would miss.

@@ -34,6 +34,10 @@ def mend() -> None:
         replace_entry(handlers, "create", where, lambda original, calls=calls: _created(original, calls))
         replace_entry(handlers, "update", where, lambda original, calls=calls: _updated(original, calls))
         replace_entry(handlers, "delete", where, lambda original, calls=calls: _deleted(original, calls))
+    rules, where = provisioners._RESOURCE_HANDLERS["AWS::Events::Rule"], "_RESOURCE_HANDLERS['AWS::Events::Rule']"
+    replace_entry(rules, "create", where, _rule_of_a_bus)
+    replace_entry(rules, "update", where, _changed_rule_of_a_bus)
+    replace_entry(rules, "delete", where, lambda original: lambda name, *more: original(name.rpartition("|")[2], *more))
 
 
 def _knowing_the_place(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,6 +48,28 @@ def _knowing_the_place(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(template, {**{name: {"Value": value} for name, value in place.items()}, **params})
 
     return evaluate_conditions
+
+
+def _rule_id(name: str, props: dict) -> str:
+    """A rule's physical id has the bus before it, if that isn't the default one."""
+    bus = props.get("EventBusName", "default").rpartition("/")[2]
+    return name if bus == "default" else f"{bus}|{name}"
+
+
+def _rule_of_a_bus(original: Callable[..., Any]) -> Callable[..., Any]:
+    def create(logical_id: str, props: dict, stack_name: str) -> Any:
+        name, attributes = original(logical_id, props, stack_name)
+        return _rule_id(name, props), attributes
+
+    return create
+
+
+def _changed_rule_of_a_bus(original: Callable[..., Any]) -> Callable[..., Any]:
+    def update(physical_id: str, old_props: dict, new_props: dict, *more: Any) -> Any:
+        name, attributes = original(physical_id.rpartition("|")[2], old_props, new_props, *more)
+        return _rule_id(name, new_props), attributes
+
+    return update
 
 
 def _created(original: Callable[..., Any], calls: Callable[..., Calls]) -> Callable[..., Any]:

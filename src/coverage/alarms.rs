@@ -9,7 +9,9 @@ use aws_sdk_sqs::Client as Sqs;
 use aws_sdk_sqs::types::QueueAttributeName as Attribute;
 use aws_types::SdkConfig;
 use futures_util::future::join_all;
+use serde_json::{Map, Value, json};
 
+use super::expected::{Part, Parts, different, restore, shown};
 use super::topics::{Audience, audiences};
 use super::{About, Check, Observation, Stack, is_missing, plain, why};
 use crate::escape::name;
@@ -18,18 +20,18 @@ pub(super) static QUEUES: About =
     About { id: "failures-empty", what: "The failure queues are there and empty.", kind: "AWS::SQS::Queue" };
 pub(super) static ALARMS: About = About {
     id: "alarms-live",
-    what: "The guard's alarms exist, may act, and have an action that somebody receives.",
+    what: "The guard's alarms exist as the template has them, may act, and have an action that somebody receives.",
     kind: "AWS::CloudWatch::Alarm",
 };
 pub(super) static QUIET: About =
     About { id: "alarms-quiet", what: "None of the guard's alarms is going off.", kind: "AWS::CloudWatch::Alarm" };
 
 /// Looks at the queues and alarms of the Region of `sdk`.
-pub(super) async fn look(sdk: &SdkConfig, guard: &Stack) -> Vec<Check> {
-    checks(&Sqs::new(sdk), &CloudWatch::new(sdk), &Sns::new(sdk), guard).await
+pub(super) async fn look(sdk: &SdkConfig, guard: &Stack, parts: &Parts) -> Vec<Check> {
+    checks(&Sqs::new(sdk), &CloudWatch::new(sdk), &Sns::new(sdk), guard, parts).await
 }
 
-async fn checks(sqs: &Sqs, cloudwatch: &CloudWatch, sns: &Sns, guard: &Stack) -> Vec<Check> {
+async fn checks(sqs: &Sqs, cloudwatch: &CloudWatch, sns: &Sns, guard: &Stack, parts: &Parts) -> Vec<Check> {
     let queues = async {
         let queues: Vec<_> = guard.all("AWS::SQS::Queue").collect();
         let looks = join_all(queues.iter().map(|(logical, url)| queue(sqs, guard, logical, url))).await;
@@ -43,7 +45,7 @@ async fn checks(sqs: &Sqs, cloudwatch: &CloudWatch, sns: &Sns, guard: &Stack) ->
             false => looks,
         }
     };
-    let (queues, (live, quiet)) = tokio::join!(queues, alarms(cloudwatch, sns, guard));
+    let (queues, (live, quiet)) = tokio::join!(queues, alarms(cloudwatch, sns, guard, parts));
     vec![Check::of(&QUEUES, queues), Check::of(&ALARMS, live), Check::of(&QUIET, quiet)]
 }
 
@@ -60,8 +62,8 @@ async fn queue(sqs: &Sqs, guard: &Stack, logical: &str, url: &str) -> Observatio
             held.filter_map(|count| count.parse::<u64>().ok()).sum::<u64>()
         }
         Err(error) if is_missing(&error) => {
-            return Observation::fail(format!("The queue {logical} is gone, so an event that fails is lost."))
-                .advise("Create it again under its old name, or delete the stack and deploy it anew.");
+            let gone = Observation::fail(format!("The queue {logical} is gone, so an event that fails is lost."));
+            return restore(gone, guard);
         }
         Err(error) => {
             return Observation::unknown(
@@ -73,14 +75,33 @@ async fn queue(sqs: &Sqs, guard: &Stack, logical: &str, url: &str) -> Observatio
     if held == 0 {
         return Observation::pass(format!("{logical} is empty."));
     }
+    if guard.is_spoke() {
+        let say = format!("{held} events that couldn't be forwarded to the hub wait in the queue {logical}.");
+        let see = format!(
+            "aws sqs receive-message --region {} --queue-url {} --message-attribute-names All",
+            guard.region,
+            plain(url, "QUEUE-URL")
+        );
+        return Observation::fail(say)
+            .mend("See which they are and why (ERROR_CODE, ERROR_MESSAGE), and fix the cause:", see);
+    }
     let command = format!("keyguard redrive --region {} --queue-url {}", guard.region, plain(url, "QUEUE-URL"));
     Observation::fail(format!("{held} events that nobody was told of wait in the queue {logical}."))
         .mend("See which they are and why they failed:", command.clone())
         .mend("Mend the cause, then send them again:", command + " --yes")
 }
 
-async fn alarms(cloudwatch: &CloudWatch, sns: &Sns, guard: &Stack) -> (Vec<Observation>, Vec<Observation>) {
-    let expected: Vec<_> = guard.all("AWS::CloudWatch::Alarm").collect();
+async fn alarms(
+    cloudwatch: &CloudWatch,
+    sns: &Sns,
+    guard: &Stack,
+    parts: &Parts,
+) -> (Vec<Observation>, Vec<Observation>) {
+    let expected: Vec<_> = parts.all(guard, "AWS::CloudWatch::Alarm").collect();
+    if expected.is_empty() && guard.is_spoke() {
+        let none = || vec![Observation::pass("The stack has no alarm, as its parameters say.")];
+        return (none(), none());
+    }
     if expected.is_empty() {
         let none = Observation::fail(format!("The stack {} has no alarm.", guard.stack)).advise("Deploy again.");
         return (vec![none], vec![Observation::unknown("Whether an alarm goes off", "there are none")]);
@@ -88,7 +109,7 @@ async fn alarms(cloudwatch: &CloudWatch, sns: &Sns, guard: &Stack) -> (Vec<Obser
     let mut found = Vec::new();
     // The most that one call takes.
     for names in expected.chunks(100) {
-        let names = names.iter().map(|(_, name)| (*name).to_owned()).collect();
+        let names = names.iter().map(|(_, name, _)| (*name).to_owned()).collect();
         match cloudwatch.describe_alarms().set_alarm_names(Some(names)).max_records(100).send().await {
             Ok(answer) => found.extend(answer.metric_alarms.unwrap_or_default()),
             Err(error) => {
@@ -100,15 +121,15 @@ async fn alarms(cloudwatch: &CloudWatch, sns: &Sns, guard: &Stack) -> (Vec<Obser
     }
     let audiences = audiences(sns, topics(&found)).await;
     let (mut live, mut quiet) = (Vec::new(), Vec::new());
-    for (logical, id) in expected {
+    for (logical, id, part) in expected {
         let Some(alarm) = found.iter().find(|alarm| alarm.alarm_name() == Some(id)) else {
-            live.push(
-                Observation::fail(format!("The alarm {logical} is gone."))
-                    .advise("Delete the stack and deploy it anew, or create the alarm again as the template has it."),
-            );
+            live.push(restore(Observation::fail(format!("The alarm {logical} is gone.")), guard));
             continue;
         };
-        live.push(match deaf(alarm, &audiences, guard, logical) {
+        // A spoke's alarm has no action of its own: its change of state is an event, which a rule forwards.
+        let unheard =
+            if part.properties.contains_key("AlarmActions") { deaf(alarm, &audiences, guard, logical) } else { None };
+        live.push(match unheard.or_else(|| changed(alarm, guard, logical, part)) {
             Some(look) => look,
             None => Observation::pass(format!("{logical} tells somebody.")),
         });
@@ -120,6 +141,42 @@ async fn alarms(cloudwatch: &CloudWatch, sns: &Sns, guard: &Stack) -> (Vec<Obser
         });
     }
     (live, quiet)
+}
+
+/// How the alarm isn't what the template says, so that it may never go off, or tell somebody else. Actions beside the
+/// template's are the operator's.
+fn changed(alarm: &MetricAlarm, guard: &Stack, logical: &str, part: &Part) -> Option<Observation> {
+    let found = as_template(alarm);
+    let mut wanted = part.properties.clone();
+    let actions = wanted.remove("AlarmActions");
+    let actions = actions.as_ref().and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let missing = actions.into_iter().find(|action| !alarm.alarm_actions().iter().any(|other| other == action));
+    let say = if let Some(action) = missing {
+        format!("it doesn't tell {}", name(action, 256))
+    } else {
+        let property = different(&wanted, &found)?;
+        format!("{property} is {}, and not {}", shown(found.get(&property)), shown(wanted.get(&property)))
+    };
+    Some(restore(Observation::fail(format!("The alarm {logical} was changed: {say}.")), guard))
+}
+
+/// An alarm as a template has it, without its actions.
+fn as_template(alarm: &MetricAlarm) -> Map<String, Value> {
+    let dimensions: Vec<_> =
+        alarm.dimensions().iter().map(|of| json!({"Name": of.name(), "Value": of.value()})).collect();
+    let fields = [
+        ("ComparisonOperator", alarm.comparison_operator().map(|operator| operator.as_str().into())),
+        ("DatapointsToAlarm", alarm.datapoints_to_alarm().map(Value::from)),
+        ("Dimensions", (!dimensions.is_empty()).then(|| dimensions.into())),
+        ("EvaluationPeriods", alarm.evaluation_periods().map(Value::from)),
+        ("MetricName", alarm.metric_name().map(Value::from)),
+        ("Namespace", alarm.namespace().map(Value::from)),
+        ("Period", alarm.period().map(Value::from)),
+        ("Statistic", alarm.statistic().map(|statistic| statistic.as_str().into())),
+        ("Threshold", alarm.threshold().map(Value::from)),
+        ("TreatMissingData", alarm.treat_missing_data().map(Value::from)),
+    ];
+    fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 /// An alarm that goes off has told somebody, or [`ALARMS`] says why not; so this only points to it, but for the heartbeat's.
@@ -170,7 +227,7 @@ pub(super) fn deaf(
     }
     let audience = |action: &String| audiences.get(action).cloned().unwrap_or(Audience::Nobody);
     // What isn't a topic (a function, an OpsItem) is taken to be there.
-    let reached = |action: &String| !is_topic(action) || matches!(audience(action), Audience::Confirmed(_));
+    let reached = |action: &String| !is_topic(action) || matches!(audience(action), Audience::Confirmed(..));
     if alarm.alarm_actions().iter().any(reached) {
         return None;
     }
@@ -184,6 +241,9 @@ pub(super) fn deaf(
     let topic = alarm.alarm_actions().first().map(String::as_str).unwrap_or_default();
     let state = match audience(&topic.to_owned()) {
         Audience::NoTopic => "which doesn't exist",
+        Audience::Filtered(_) => {
+            "where every subscription's filter policy keeps it out, as an alarm has no message attributes"
+        }
         _ => "to which nobody has confirmed a subscription",
     };
     Some(Observation::fail(format!("The alarm {called} tells the topic {}, {state}.", name(topic, 256))).mend(

@@ -5,10 +5,14 @@
 
 mod alarms;
 mod auditors;
+mod expected;
+mod filters;
+mod functions;
 pub mod organization;
 #[cfg(feature = "cli")]
 pub mod prove;
 mod rules;
+mod schedules;
 mod stack;
 mod topics;
 mod trail;
@@ -21,6 +25,7 @@ use aws_types::SdkConfig;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use expected::Parts;
 pub use stack::{Stack, StackError, StackResource};
 
 use crate::catalogue::Kind;
@@ -40,7 +45,7 @@ pub struct About {
 }
 
 /// Every check there is, in the order of an event's way.
-pub static CHECKS: [&About; 17] = [
+pub static CHECKS: [&About; 18] = [
     &stack::DEPLOYED,
     &trail::LOGGING,
     &trail::RECORDS,
@@ -48,9 +53,10 @@ pub static CHECKS: [&About; 17] = [
     &rules::ENABLED,
     &rules::MATCH,
     &rules::TARGETS,
-    &rules::INVOKES,
-    &rules::FUNCTION,
-    &rules::KEEPS,
+    &functions::INVOKES,
+    &functions::FUNCTION,
+    &functions::KEEPS,
+    &schedules::SCHEDULES,
     &topics::ALERTS,
     &topics::FINDINGS,
     &topics::ENCRYPTION,
@@ -99,6 +105,18 @@ impl Verdict {
     pub fn text(&self) -> &str {
         match self {
             Self::Pass(text) | Self::Warn(text) | Self::Unknown(text) | Self::Fail(text) => text,
+        }
+    }
+
+    /// The same with one more sentence.
+    #[cfg(feature = "cli")]
+    fn and(self, sentence: &str) -> Self {
+        let more = |text: String| format!("{text} {sentence}");
+        match self {
+            Self::Pass(text) => Self::Pass(more(text)),
+            Self::Warn(text) => Self::Warn(more(text)),
+            Self::Unknown(text) => Self::Unknown(more(text)),
+            Self::Fail(text) => Self::Fail(more(text)),
         }
     }
 
@@ -191,15 +209,20 @@ const ATTEMPT: Duration = Duration::from_secs(8);
 /// Looks at everything the guard of this account and Region consists of. Takes the Region from `guard`.
 pub async fn look(sdk: &SdkConfig, guard: &Stack) -> Vec<Check> {
     let sdk = &in_region(sdk, guard.region.as_str());
-    let (trails, rules, listening, alarms) = tokio::join!(
-        trail::look(sdk, guard),
-        rules::look(sdk, guard),
-        topics::look(sdk, guard),
-        alarms::look(sdk, guard),
-    );
-    let (trails, mut checks) = trails;
-    checks.insert(0, stack::look(guard));
+    let parts = &Parts::of(&aws_sdk_cloudformation::Client::new(sdk), guard).await;
+    let ((trails, mut checks), rules, alarms) =
+        tokio::join!(trail::look(sdk, guard), rules::look(sdk, guard, parts), alarms::look(sdk, guard, parts),);
+    checks.insert(0, stack::look(guard, parts));
     checks.extend(rules);
+    // A spoke has no functions, schedules and topics: what it sees goes to its hub.
+    if guard.is_spoke() {
+        checks.extend(alarms);
+        return checks;
+    }
+    let (functions, schedules, listening) =
+        tokio::join!(functions::look(sdk, guard, parts), schedules::look(sdk, guard, parts), topics::look(sdk, guard),);
+    checks.extend(functions);
+    checks.push(schedules);
     checks.extend(listening);
     checks.extend(alarms);
     checks.push(auditors::look(sdk, guard, &trails).await);
@@ -207,15 +230,31 @@ pub async fn look(sdk: &SdkConfig, guard: &Stack) -> Vec<Check> {
 }
 
 /// The same, from the Region's and the stack's names. A Region without the guard is one check that failed, and one that
-/// isn't enabled too.
+/// isn't enabled too. An operator's doctor looks at an organization's spoke where there is no guard of that name.
 pub async fn look_in(sdk: &SdkConfig, region: &Region, stack: &str) -> (Option<Stack>, Vec<Check>) {
     let sdk = &in_region(sdk, region.as_str());
-    match Stack::find(sdk, stack).await {
+    let found = match Stack::find(sdk, stack).await {
+        #[cfg(feature = "cli")]
+        Err(none @ StackError::Missing { .. }) => match Stack::spoke(sdk).await {
+            Ok(Some(spoke)) => Ok(spoke),
+            Ok(None) => Err(vec![stack::none(sdk, region, &none).await]),
+            Err(why) => {
+                let check = stack::none(sdk, region, &none).await;
+                Err(vec![Check {
+                    verdict: check.verdict.and(&format!("Whether a spoke is here isn't known: {why}.")),
+                    ..check
+                }])
+            }
+        },
+        Ok(guard) => Ok(guard),
+        Err(none) => Err(vec![stack::none(sdk, region, &none).await]),
+    };
+    match found {
         Ok(guard) => {
             let checks = look(sdk, &guard).await;
             (Some(guard), checks)
         }
-        Err(none) => (None, vec![stack::none(sdk, region, &none).await]),
+        Err(checks) => (None, checks),
     }
 }
 

@@ -4,16 +4,22 @@ use std::collections::BTreeMap;
 
 use aws_sdk_sns::error::ProvideErrorMetadata;
 use aws_types::SdkConfig;
+use time::OffsetDateTime;
 
+use super::expected::Parts;
 use super::{About, Check, Observation, Verdict, in_region, why};
 use crate::escape::inert;
 use crate::key::{Region, is_account_id};
 
 pub(super) static DEPLOYED: About = About {
     id: "guard-deployed",
-    what: "The guard's stack is there and complete.",
+    what: "The guard's stack is there, complete, and what this version deploys.",
     kind: "AWS::CloudFormation::Stack",
 };
+
+/// What the names of an organization's spokes begin with.
+#[cfg(feature = "cli")]
+const SPOKE: &str = "kms-key-guard-spoke";
 
 /// The stack's parts.
 #[derive(Debug, Clone)]
@@ -32,6 +38,8 @@ pub struct Stack {
     pub parameters: BTreeMap<String, String>,
     /// The stack's outputs.
     pub outputs: BTreeMap<String, String>,
+    /// When it was read.
+    pub read: OffsetDateTime,
 }
 
 /// A resource of the stack.
@@ -111,7 +119,25 @@ impl Stack {
                 .filter_map(|p| pairs(p.parameter_key(), p.resolved_value().or(p.parameter_value())))
                 .collect(),
             outputs: found.outputs().iter().filter_map(|o| pairs(o.output_key(), o.output_value())).collect(),
+            read: OffsetDateTime::now_utc(),
         })
+    }
+
+    /// The spoke of an organization in the Region of `sdk`, if there is one.
+    #[cfg(feature = "cli")]
+    pub(super) async fn spoke(sdk: &SdkConfig) -> Result<Option<Self>, String> {
+        let client = aws_sdk_cloudformation::Client::new(sdk);
+        let mut stacks = client.list_stacks().into_paginator().items().send();
+        while let Some(summary) = stacks.next().await {
+            let summary = summary.map_err(|error| why("cloudformation:ListStacks", &error))?;
+            let name = summary.stack_name().unwrap_or_default();
+            // As a StackSet names its stacks, or as the management account has it.
+            let is_spoke = name.strip_prefix("StackSet-").unwrap_or(name).starts_with(SPOKE);
+            if is_spoke && summary.stack_status().is_some_and(|status| status.as_str() != "DELETE_COMPLETE") {
+                return Self::find(sdk, name).await.map(Some).map_err(|error| error.to_string());
+            }
+        }
+        Ok(None)
     }
 
     /// The physical id of the resource that the template calls so; None if the stack has none.
@@ -135,6 +161,11 @@ impl Stack {
         self.parameter(parameter) == Some("true")
     }
 
+    /// Whether it is a spoke of an organization's hub, and no guard of its own.
+    pub fn is_spoke(&self) -> bool {
+        self.resources.contains_key("HeartbeatRule")
+    }
+
     /// The topic for people.
     pub fn alerts_topic(&self) -> Option<&str> {
         self.parameter("ExistingAlertsTopicArn").or_else(|| self.id("AlertsTopic"))
@@ -151,8 +182,8 @@ impl Stack {
     }
 }
 
-/// A stack that failed halfway may lack anything.
-pub(super) fn look(guard: &Stack) -> Check {
+/// A stack that failed halfway may lack anything, and one of another version lacks what this one adds.
+pub(super) fn look(guard: &Stack, parts: &Parts) -> Check {
     let Stack { stack, status, region, .. } = guard;
     let complete = matches!(
         status.as_str(),
@@ -172,7 +203,7 @@ pub(super) fn look(guard: &Stack) -> Check {
             format!("aws cloudformation describe-stack-events --region {region} --stack-name {stack}"),
         )
     };
-    Check::of(&DEPLOYED, vec![look])
+    Check::of(&DEPLOYED, [vec![look], parts.look(guard)].concat())
 }
 
 /// Why there are no parts, as a check; asks whether the Region is enabled at all.
@@ -237,6 +268,7 @@ impl Stack {
             .into(),
             parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             outputs: BTreeMap::new(),
+            read: OffsetDateTime::UNIX_EPOCH,
         }
     }
 }
@@ -257,7 +289,8 @@ mod tests {
 
     #[test]
     fn half_made_stack_is_no_guard() {
-        let judged = |status: &str| look(&Stack { status: status.into(), ..Stack::example(&[]) }).verdict;
+        let judged =
+            |status: &str| look(&Stack { status: status.into(), ..Stack::example(&[]) }, &Parts::default()).verdict;
         assert_eq!(judged("UPDATE_COMPLETE").name(), "pass");
         assert_eq!(judged("UPDATE_IN_PROGRESS").name(), "warn");
         for status in ["ROLLBACK_COMPLETE", "DELETE_IN_PROGRESS", "UPDATE_ROLLBACK_FAILED", "CREATE_FAILED"] {

@@ -6,13 +6,14 @@ use aws_sdk_kms::Client as Kms;
 use aws_sdk_sns::Client as Sns;
 use aws_types::SdkConfig;
 
+use super::filters::Filter;
 use super::{About, Check, Observation, Stack, is_missing, plain, why};
 use crate::escape::name;
 use crate::policy::{AccessRequest, Answer};
 
 pub(super) static ALERTS: About = About {
     id: "alerts-heard",
-    what: "The alerts topic exists, takes what the guard and its alarms publish, and somebody has confirmed a subscription.",
+    what: "The alerts topic exists, takes what the guard and its alarms publish, and somebody has confirmed a subscription that severe alerts pass.",
     kind: "AWS::SNS::Topic",
 };
 pub(super) static FINDINGS: About = About {
@@ -56,7 +57,9 @@ async fn topic(sns: &Sns, guard: &Stack, which: &str, arn: Option<&str>) -> Seen
             Observation::fail(format!("The stack {} names no {which} topic.", guard.stack)).advise("Deploy again.");
         return Seen { looks: vec![look], key: Err("there is no topic".into()) };
     };
-    let (attributes, audience) = tokio::join!(sns.get_topic_attributes().topic_arn(arn).send(), audience(sns, arn));
+    let severe = |filter: &Filter| filter.lets_severe_alerts_through(guard, which == "alerts");
+    let (attributes, audience) =
+        tokio::join!(sns.get_topic_attributes().topic_arn(arn).send(), audience(sns, arn, severe));
     let attributes = match attributes {
         Ok(answer) => answer.attributes.unwrap_or_default(),
         Err(error) if is_missing(&error) => {
@@ -86,10 +89,12 @@ async fn topic(sns: &Sns, guard: &Stack, which: &str, arn: Option<&str>) -> Seen
 /// Who listens to a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Audience {
-    /// So many confirmed subscriptions.
-    Confirmed(usize),
-    /// Nobody, but so many haven't answered the confirmation message.
-    Pending(usize),
+    /// So many confirmed subscriptions, and who hasn't answered the confirmation message.
+    Confirmed(usize, Vec<String>),
+    /// So many confirmed subscriptions, and the filter policies of all of them keep out what matters.
+    Filtered(usize),
+    /// Nobody, but these haven't answered the confirmation message.
+    Pending(Vec<String>),
     /// Nobody at all.
     Nobody,
     /// The topic doesn't exist.
@@ -98,33 +103,50 @@ pub(super) enum Audience {
     Unknown(String),
 }
 
-/// Asks SNS who is subscribed. A subscription counts once it is confirmed.
-pub(super) async fn audience(sns: &Sns, topic: &str) -> Audience {
+/// Asks SNS who is subscribed. A subscription counts once it is confirmed, and `lets` through what matters; filters are
+/// asked for until one does.
+pub(super) async fn audience(sns: &Sns, topic: &str, lets: impl Fn(&Filter) -> bool) -> Audience {
     let mut pages = sns.list_subscriptions_by_topic().topic_arn(topic).into_paginator().items().send();
-    let (mut confirmed, mut pending) = (0, 0);
+    let (mut confirmed, mut pending) = (Vec::new(), Vec::new());
     while let Some(subscription) = pages.next().await {
         match subscription {
             // Instead of an ARN there is PendingConfirmation, or Deleted.
-            Ok(subscription) if subscription.subscription_arn().is_some_and(|arn| arn.starts_with("arn:")) => {
-                confirmed += 1;
-            }
-            Ok(subscription) if subscription.subscription_arn() == Some("PendingConfirmation") => pending += 1,
-            Ok(_) => {}
+            Ok(subscription) => match subscription.subscription_arn() {
+                Some(arn) if arn.starts_with("arn:") => confirmed.push(arn.to_owned()),
+                Some("PendingConfirmation") => {
+                    let (protocol, endpoint) = (subscription.protocol(), subscription.endpoint());
+                    pending.push(name(&[protocol, endpoint].map(Option::unwrap_or_default).join(" "), 256));
+                }
+                _ => {}
+            },
             Err(error) if is_missing(&error) => return Audience::NoTopic,
             Err(error) => return Audience::Unknown(why("sns:ListSubscriptionsByTopic", &error)),
         }
     }
-    match (confirmed, pending) {
-        (0, 0) => Audience::Nobody,
-        (0, pending) => Audience::Pending(pending),
-        (confirmed, _) => Audience::Confirmed(confirmed),
+    for subscription in &confirmed {
+        match sns.get_subscription_attributes().subscription_arn(subscription).send().await {
+            Ok(answer) => {
+                let filter = Filter::of(&answer.attributes.unwrap_or_default());
+                if filter.is_none_or(|filter| lets(&filter)) {
+                    return Audience::Confirmed(confirmed.len(), pending);
+                }
+            }
+            // Removed meanwhile.
+            Err(error) if is_missing(&error) => {}
+            Err(error) => return Audience::Unknown(why("sns:GetSubscriptionAttributes", &error)),
+        }
+    }
+    match (confirmed.len(), pending.is_empty()) {
+        (0, true) => Audience::Nobody,
+        (0, false) => Audience::Pending(pending),
+        (count, _) => Audience::Filtered(count),
     }
 }
 
-/// Who listens to each of these topics.
+/// Who hears the alarms that tell each of these topics.
 pub(super) async fn audiences(sns: &Sns, topics: impl Iterator<Item = String>) -> HashMap<String, Audience> {
     let asked = topics.map(|topic| async move {
-        let audience = audience(sns, &topic).await;
+        let audience = audience(sns, &topic, Filter::lets_alarms_through).await;
         (topic, audience)
     });
     futures_util::future::join_all(asked).await.into_iter().collect()
@@ -147,17 +169,33 @@ fn heard(guard: &Stack, which: &str, arn: &str, audience: Audience) -> Observati
         look.mend(what, command)
     };
     match audience {
-        Audience::Confirmed(1) => Observation::pass(format!("The {which} topic has 1 confirmed subscription.")),
-        Audience::Confirmed(count) => {
-            Observation::pass(format!("The {which} topic has {count} confirmed subscriptions."))
+        Audience::Confirmed(count, pending) => {
+            let subscriptions = if count == 1 { "subscription" } else { "subscriptions" };
+            let say = format!("The {which} topic has {count} confirmed {subscriptions}");
+            if pending.is_empty() {
+                Observation::pass(format!("{say}."))
+            } else {
+                Observation::warn(format!("{say}; pending confirmation: {}.", some(&pending)))
+                    .advise("Answer the message that SNS sent there, or remove the subscription.")
+            }
         }
-        Audience::Pending(count) => subscribe(bad(format!(
-            "Nobody has confirmed a subscription to the {which} topic: {count} still wait for an answer to SNS's message."
+        Audience::Filtered(count) => subscribe(bad(format!(
+            "Nobody hears a severe alert through the {which} topic: the filter policies of all {count} confirmed subscriptions keep out everything that is High or Critical."
+        ))),
+        Audience::Pending(pending) => subscribe(bad(format!(
+            "Nobody has confirmed a subscription to the {which} topic: pending confirmation is {}.",
+            some(&pending)
         ))),
         Audience::Nobody => subscribe(bad(format!("Nobody is subscribed to the {which} topic."))),
         Audience::NoTopic => bad(format!("The {which} topic is gone.")),
         Audience::Unknown(reason) => Observation::unknown(&format!("Who is subscribed to the {which} topic"), &reason),
     }
+}
+
+/// The first few of a list.
+fn some(all: &[String]) -> String {
+    let first = all.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if all.len() > 3 { format!("{first} and {} more", all.len() - 3) } else { first }
 }
 
 /// The function's own role allows it to publish to topics of its account, so there only a refusal counts; a topic of

@@ -282,3 +282,54 @@ def test_whoever_switches_a_spoke_off_is_told_of_at_the_hub(organization: Organi
     events.disable_rule(Name="kms-key-guard-spoke-kms-event")
     assert "kms-key-guard-spoke-kms-event" in alerts.next().body
     assert alerts.all() == []
+
+
+def doctor(organization: Organization, account: str, region: str) -> dict[str, dict[str, Any]]:
+    """The checks of an operator's doctor in an account."""
+    command = [ROOT / "target/debug/keyguard", "doctor", "--format", "json", "--region", region]
+    env = local.environment(**organization.aws.environment(account, region))
+    run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    assert run.stdout, run.stderr
+    (found,) = json.loads(run.stdout)["regions"]
+    return {check["id"]: check for check in found["checks"]}
+
+
+@pytest.mark.usefixtures("keyguard")
+def test_operators_doctor_checks_the_hubs_own_rules(organization: Organization) -> None:
+    checks = doctor(organization, ACCOUNT, REGION)
+    for check in ("guard-deployed", "rules-enabled", "rules-match", "rules-target", "function-invocable", "schedules-live"):
+        assert checks[check]["verdict"] == "pass", checks[check]
+    events = organization.aws.client("events")
+    rule = events.describe_rule(Name="kms-key-guard-rule.hub-kms-event", EventBusName="kms-key-guard")
+    narrowed = json.loads(rule["EventPattern"]) | {"account": [ACCOUNT]}
+    put = {"Name": rule["Name"], "EventBusName": "kms-key-guard", "State": "ENABLED"}
+    events.put_rule(**put, EventPattern=json.dumps(narrowed))
+    found = doctor(organization, ACCOUNT, REGION)["rules-match"]
+    events.put_rule(**put, EventPattern=rule["EventPattern"])
+    assert found["verdict"] == "fail"
+    assert "The pattern of the rule HubKmsEventRule isn't the template's: it differs in account." in found["text"]
+
+
+@pytest.mark.usefixtures("keyguard")
+def test_operators_doctor_checks_the_spoke_of_an_account(organization: Organization) -> None:
+    account = organization.join()
+    organization.spoke(account, REGION)
+    checks = doctor(organization, account, REGION)
+    assert {id for id, check in checks.items() if check["verdict"] != "pass"} == set(), checks
+    assert "guard-deployed" in checks and "alerts-heard" not in checks
+    person = organization.aws.person("mallory", "admin", account)
+    events = organization.aws.client("events", region=REGION, **person)
+    rule = "kms-key-guard-spoke-api-call"
+    pattern = json.loads(events.describe_rule(Name=rule)["EventPattern"])
+    pattern["detail"]["eventName"].remove("PutKeyPolicy")
+    events.put_rule(Name=rule, EventPattern=json.dumps(pattern), State="ENABLED")
+    events.remove_targets(Rule="kms-key-guard-spoke-heartbeat", Ids=["hub"])
+    events.delete_rule(Name="kms-key-guard-spoke-service-event")
+    organization.aws.client("cloudwatch", account).delete_alarms(AlarmNames=["kms-key-guard-spoke-undelivered"])
+    checks = doctor(organization, account, REGION)
+    failed = {id: check["text"] for id, check in checks.items() if check["verdict"] != "pass"}
+    assert failed.keys() == {"rules-enabled", "rules-match", "rules-target", "alarms-live"}, failed
+    assert "The rule ServiceEventRule is gone" in failed["rules-enabled"]
+    assert "The pattern of the rule ApiCallRule isn't the template's: it differs in detail.eventName." in failed["rules-match"]
+    assert "is no target of the rule HeartbeatRule: it has none." in failed["rules-target"]
+    assert "The alarm UndeliveredAlarm is gone." in failed["alarms-live"]

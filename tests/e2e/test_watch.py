@@ -21,6 +21,8 @@ class Watched:
         self.aws, self.outputs = guarded.aws, guarded.outputs
         stack = guarded.aws.client("cloudformation").list_stack_resources(StackName="kms-key-guard")
         self.names = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in stack["StackResourceSummaries"]}
+        # Somebody without a filter, who hears the alarms too: they have no message attributes.
+        guarded.inbox("AlertsTopicArn")
         self.digests = guarded.inbox("AlertsTopicArn", event_name=["daily-digest"])
         self.alerts = guarded.inbox("AlertsTopicArn", event_name=["key-at-risk", "guard-blind"])
         self.findings = guarded.inbox("FindingsTopicArn", detection=["key-at-risk", "guard-blind"])

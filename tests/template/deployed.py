@@ -62,6 +62,7 @@ ARNS = {
     "AWS::Lambda::Function": "lambda:{region}:{account}:function:{name}",
     "AWS::Logs::LogGroup": "logs:{region}:{account}:log-group:{name}:*",
     "AWS::SQS::Queue": "sqs:{region}:{account}:{name}",
+    "AWS::Scheduler::Schedule": "scheduler:{region}:{account}:schedule/default/{name}",
 }
 
 

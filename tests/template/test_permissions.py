@@ -95,7 +95,6 @@ def watch_may(topics, partition="aws", region=REGION):
             [
                 "cloudtrail:DescribeTrails",
                 "cloudwatch:DescribeAlarmsForMetric",
-                "events:TestEventPattern",
                 "kms:ListAliases",
                 "kms:ListKeys",
                 "logs:TestMetricFilter",
@@ -105,8 +104,10 @@ def watch_may(topics, partition="aws", region=REGION):
         ),
         # An organization's trail is another account's.
         (["cloudtrail:GetEventSelectors", "cloudtrail:GetTrailStatus"], [f"arn:{partition}:cloudtrail:*:*:trail/*"], None),
-        (["cloudformation:DescribeStacks", "cloudformation:ListStackResources"], [here("cloudformation", "stack/kms-key-guard/*")], None),
+        (["cloudformation:DescribeStacks", "cloudformation:GetTemplate", "cloudformation:ListStackResources"],
+         [here("cloudformation", "stack/kms-key-guard/*")], None),
         (["events:DescribeRule", "events:ListTargetsByRule"], [here("events", "rule/kms-key-guard-*")], None),
+        (["scheduler:GetSchedule"], [here("scheduler", "schedule/default/kms-key-guard-*")], None),
         (
             [
                 "lambda:GetFunctionConcurrency",
@@ -117,7 +118,11 @@ def watch_may(topics, partition="aws", region=REGION):
             [here("lambda", "function:kms-key-guard-*")],
             None,
         ),
-        (["sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic"], [f"arn:{partition}:sns:*:{ACCOUNT}:*"], None),
+        (
+            ["sns:GetSubscriptionAttributes", "sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic"],
+            [f"arn:{partition}:sns:*:{ACCOUNT}:*"],
+            None,
+        ),
         (
             ["sqs:GetQueueAttributes"],
             [

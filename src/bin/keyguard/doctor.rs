@@ -129,6 +129,13 @@ async fn look(options: &DoctorOptions, sdk: &SdkConfig, regions: &[Region]) -> V
 
 async fn prove(options: &DoctorOptions, sdk: &SdkConfig, report: &mut Report) -> io::Result<()> {
     let Some(guard) = &report.guard else { return Ok(()) };
+    if guard.is_spoke() {
+        eprintln!(
+            "keyguard: {} in {} is a spoke, which has no topics: send the test at its hub",
+            guard.stack, guard.region
+        );
+        return Ok(());
+    }
     let interrupted = interrupted()?;
     eprintln!(
         "keyguard: sending a test through {} in {}, and waiting up to {} s; subscribers of its topics get it too",
