@@ -8,7 +8,7 @@ use saphyr_parser::{Event as Yaml, Parser};
 use serde_json::Value;
 
 use super::LONGEST;
-use super::report::{Asked, Place, Report};
+use super::report::{Enough, Place, Reading};
 use super::text::Text;
 use super::unwrap::{FLATTENED, Opening};
 use crate::escape::name;
@@ -103,7 +103,7 @@ pub(super) fn form(text: &str, file: &str) -> Form {
 }
 
 /// The rows of `--output text`.
-pub(super) fn rows(text: &mut Text, report: &mut Report<'_>) -> Result<(), Asked> {
+pub(super) fn rows(text: &mut Text, report: &mut Reading<'_>) -> Result<(), Enough> {
     lines(text, report, |line, report| {
         let mut fields = line.split('\t');
         let row = fields.next().unwrap_or_default();
@@ -120,7 +120,7 @@ pub(super) fn rows(text: &mut Text, report: &mut Report<'_>) -> Result<(), Asked
 }
 
 /// The rows of `--output table`.
-pub(super) fn table(text: &mut Text, report: &mut Report<'_>) -> Result<(), Asked> {
+pub(super) fn table(text: &mut Text, report: &mut Reading<'_>) -> Result<(), Enough> {
     // How deep the table with the records is in the others, and their column. Deeper ones hold what callers chose.
     let mut found: Option<(usize, Option<usize>)> = None;
     lines(text, report, |line, report| {
@@ -176,9 +176,9 @@ fn cells(row: &str) -> Vec<&str> {
 
 fn lines(
     text: &mut Text,
-    report: &mut Report<'_>,
-    mut each: impl FnMut(&str, &mut Report<'_>) -> Result<(), Asked>,
-) -> Result<(), Asked> {
+    report: &mut Reading<'_>,
+    mut each: impl FnMut(&str, &mut Reading<'_>) -> Result<(), Enough>,
+) -> Result<(), Enough> {
     while text.next().is_some() {
         report.place = Place { line: text.line(), record: None };
         match text.whole_line(LONGEST) {
@@ -196,7 +196,7 @@ fn lines(
 }
 
 /// YAML, as JSON. It is read as a whole.
-pub(super) fn yaml(text: &mut Text, report: &mut Report<'_>) -> Result<(), Asked> {
+pub(super) fn yaml(text: &mut Text, report: &mut Reading<'_>) -> Result<(), Enough> {
     text.at_least(LONGEST + 1);
     report.place = Place { line: text.line(), record: None };
     if text.rest().len() > LONGEST {
@@ -277,7 +277,7 @@ fn is_header(line: &str) -> bool {
 }
 
 /// CSV with a column of records.
-pub(super) fn csv(text: &mut Text, report: &mut Report<'_>) -> Result<(), Asked> {
+pub(super) fn csv(text: &mut Text, report: &mut Reading<'_>) -> Result<(), Enough> {
     text.next();
     let first = text.line();
     report.place = Place { line: first, record: None };

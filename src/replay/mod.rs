@@ -27,7 +27,7 @@ use walkdir::WalkDir;
 
 use self::forms::Form;
 use self::open::{Opened, open, reason};
-use self::report::{Asked, Found, Report};
+use self::report::{Enough, Found, Reading};
 use crate::escape::inert;
 use crate::event::Event;
 
@@ -200,10 +200,10 @@ fn read<T, E>(
         };
         told.map(|()| false).map_err(|error| {
             failed = Some(error);
-            Asked
+            Enough
         })
     };
-    let mut report = Report::new(tell);
+    let mut report = Reading::new(tell);
     let read = match form {
         Form::Json | Form::Unknown => values::values(&mut text, every_part, &mut report),
         Form::Rows => forms::rows(&mut text, &mut report),
@@ -218,7 +218,7 @@ fn read<T, E>(
         }
         None => Ok(()),
     });
-    let Report { silent, read: understood, more_problems, passed_over, .. } = report;
+    let Reading { silent, read: understood, more_problems, passed_over, .. } = report;
     let Ok(()) = read else { return failed.map_or(Ok(()), Err) };
     let passed_over: Vec<_> = passed_over.into_iter().map(str::to_owned).collect();
     // What was asked for by its name and is known to hold no events has been read.
@@ -246,7 +246,7 @@ mod tests {
                 Ok(false)
             };
             let mut text = Text::new(Vec::new(), io::Cursor::new(text.to_owned()), chunk);
-            assert!(values::values(&mut text, false, &mut Report::new(tell)).is_ok());
+            assert!(values::values(&mut text, false, &mut Reading::new(tell)).is_ok());
             (names, problems)
         });
         assert!(results.iter().all(|result| *result == results[0]), "{results:?}");

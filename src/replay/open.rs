@@ -19,7 +19,7 @@ const HEAD: usize = 512;
 /// How much of a text tells what it is: header lines can be long.
 const BEGINNING: usize = 64 * 1024;
 /// How much data that was packed twice may unpack to: this, and so many times the file, which is gzip's best.
-const UNPACKED: (u64, u64) = (64 * 1024 * 1024, 1100);
+const UNPACKED: (u64, u64) = (16 * 1024 * 1024, 1100);
 
 /// What an input turned out to be.
 pub(super) enum Opened {
@@ -56,7 +56,7 @@ pub(super) fn open(input: &Input) -> Result<Opened, String> {
     };
     let failed = |error: io::Error| reason(&error);
     let size = Rc::new(Cell::new(0));
-    let mut source: Box<dyn Read> = Box::new(Counted { from: packed, size: Rc::clone(&size) });
+    let mut source: Box<dyn Read> = Box::new(Metered { from: packed, size: Rc::clone(&size) });
     let mut head = head(&mut source).map_err(failed)?;
     for layer in 0..=LAYERS {
         if !head.starts_with(&[0x1f, 0x8b]) {
@@ -191,12 +191,12 @@ fn refused(head: &[u8]) -> Option<&'static str> {
 }
 
 /// Counts what is read.
-struct Counted {
+struct Metered {
     from: Box<dyn Read>,
     size: Rc<Cell<u64>>,
 }
 
-impl Read for Counted {
+impl Read for Metered {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.from.read(into)?;
         self.size.set(self.size.get() + read as u64);

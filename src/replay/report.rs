@@ -23,7 +23,7 @@ impl fmt::Display for Place {
 }
 
 /// Whoever takes what is found wants no more.
-pub(super) struct Asked;
+pub(super) struct Enough;
 
 /// Something that is found.
 pub(super) enum Found {
@@ -32,10 +32,10 @@ pub(super) enum Found {
 }
 
 /// Takes what is found; says whether it is silence.
-type Tell<'a> = dyn FnMut(Found) -> Result<bool, Asked> + 'a;
+type Tell<'a> = dyn FnMut(Found) -> Result<bool, Enough> + 'a;
 
 /// What is said of one input.
-pub(super) struct Report<'a> {
+pub(super) struct Reading<'a> {
     tell: &'a mut Tell<'a>,
     /// Where what comes next stands.
     pub(super) place: Place,
@@ -51,7 +51,7 @@ pub(super) struct Report<'a> {
     refused: Vec<&'static str>,
 }
 
-impl<'a> Report<'a> {
+impl<'a> Reading<'a> {
     pub(super) fn new(tell: &'a mut Tell<'a>) -> Self {
         Self {
             tell,
@@ -84,7 +84,7 @@ impl<'a> Report<'a> {
     }
 
     /// A CloudTrail record, or an EventBridge event; gives back why it can't be read.
-    pub(super) fn event(&mut self, json: &str, is_record: bool) -> Result<Option<String>, Asked> {
+    pub(super) fn event(&mut self, json: &str, is_record: bool) -> Result<Option<String>, Enough> {
         let mut value = match parse(json) {
             Ok(value) => value,
             Err(error) => return Ok(Some(format!("not JSON that can be read ({error})"))),
@@ -101,7 +101,7 @@ impl<'a> Report<'a> {
     }
 
     /// Something that can't be read.
-    pub(super) fn problem(&mut self, what: &str) -> Result<(), Asked> {
+    pub(super) fn problem(&mut self, what: &str) -> Result<(), Enough> {
         self.problems += 1;
         if self.problems > MOST_PROBLEMS {
             self.more_problems += 1;
@@ -111,7 +111,7 @@ impl<'a> Report<'a> {
     }
 
     /// Something that isn't understood, by its name: once.
-    pub(super) fn refused(&mut self, what: &'static str) -> Result<(), Asked> {
+    pub(super) fn refused(&mut self, what: &'static str) -> Result<(), Enough> {
         if self.refused.contains(&what) {
             return Ok(());
         }

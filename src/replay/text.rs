@@ -170,12 +170,10 @@ impl Text {
         let mut seen = 0;
         loop {
             let rest = self.rest().as_bytes();
-            if let Some(end) = memchr(b'\n', rest.get(seen..).unwrap_or_default()) {
-                return Some(seen + end + 1);
-            }
+            let end = memchr(b'\n', rest.get(seen..).unwrap_or_default()).map(|end| seen + end + 1);
             seen = rest.len();
-            if self.ended {
-                return Some(seen);
+            if let Some(length) = end.or(self.ended.then_some(seen)) {
+                return (length <= longest).then_some(length);
             }
             if seen > longest {
                 return None;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::report::{Asked, Report};
+use super::report::{Enough, Reading};
 use crate::escape::name;
 use crate::json::parse;
 
@@ -272,7 +272,7 @@ fn may_be_json(text: &str) -> bool {
 
 /// What is opened on the way to a value, and how much may still be unpacked.
 pub(super) struct Opening<'a, 'b> {
-    report: &'a mut Report<'b>,
+    report: &'a mut Reading<'b>,
     /// The fields, from the outside.
     way: Vec<&'static str>,
     room: usize,
@@ -281,13 +281,13 @@ pub(super) struct Opening<'a, 'b> {
 
 impl<'a, 'b> Opening<'a, 'b> {
     /// Of a value that is so long.
-    pub(super) fn new(report: &'a mut Report<'b>, length: usize) -> Self {
+    pub(super) fn new(report: &'a mut Reading<'b>, length: usize) -> Self {
         let (least, times) = UNPACKED;
         Self { report, way: Vec::new(), room: least + times.saturating_mul(length), depth: 0 }
     }
 
     /// Finds the events in a value.
-    pub(super) fn value(&mut self, json: &str) -> Result<(), Asked> {
+    pub(super) fn value(&mut self, json: &str) -> Result<(), Enough> {
         let json = json.trim();
         if self.depth >= DEEPEST {
             return self.problem(&format!("wrapped more than {DEEPEST} deep"));
@@ -309,7 +309,7 @@ impl<'a, 'b> Opening<'a, 'b> {
         done
     }
 
-    fn object(&mut self, json: &str) -> Result<(), Asked> {
+    fn object(&mut self, json: &str) -> Result<(), Enough> {
         // Halves of characters in a name are what it takes to fail here.
         let Some(fields) = Fields::of(json) else { return self.mended(json) };
         if fields.is_record() || fields.is_envelope() {
@@ -361,7 +361,7 @@ impl<'a, 'b> Opening<'a, 'b> {
         }
     }
 
-    fn below(&mut self, field: &'static str, read: impl FnOnce(&mut Self) -> Result<(), Asked>) -> Result<(), Asked> {
+    fn below(&mut self, field: &'static str, read: impl FnOnce(&mut Self) -> Result<(), Enough>) -> Result<(), Enough> {
         self.way.push(field);
         let done = read(self);
         self.way.pop();
@@ -369,7 +369,7 @@ impl<'a, 'b> Opening<'a, 'b> {
     }
 
     /// An object that takes forgiving to be read.
-    fn mended(&mut self, json: &str) -> Result<(), Asked> {
+    fn mended(&mut self, json: &str) -> Result<(), Enough> {
         if json.len() > LONGEST_EVENT {
             return self.problem("not JSON that can be read");
         }
@@ -383,7 +383,7 @@ impl<'a, 'b> Opening<'a, 'b> {
     }
 
     /// Each part of a list; or, of a row of CloudWatch Logs Insights, the message in it.
-    fn list(&mut self, json: &str) -> Result<(), Asked> {
+    fn list(&mut self, json: &str) -> Result<(), Enough> {
         let mut stopped = Ok(());
         let mut first = true;
         let each = |part: &str| {
@@ -411,7 +411,7 @@ impl<'a, 'b> Opening<'a, 'b> {
     }
 
     /// The values in a text, one after the other.
-    fn text(&mut self, text: &str) -> Result<(), Asked> {
+    fn text(&mut self, text: &str) -> Result<(), Enough> {
         if self.depth >= DEEPEST {
             return self.problem(&format!("wrapped more than {DEEPEST} deep"));
         }
@@ -434,7 +434,7 @@ impl<'a, 'b> Opening<'a, 'b> {
     }
 
     /// The values in base64, of JSON or of gzip.
-    fn packed(&mut self, text: &str) -> Result<(), Asked> {
+    fn packed(&mut self, text: &str) -> Result<(), Enough> {
         /// How an aggregate of the Kinesis Producer Library begins.
         const AGGREGATED: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
         let Ok(mut bytes) = base64::decode(text.trim()) else { return self.problem("not base64") };
@@ -459,11 +459,11 @@ impl<'a, 'b> Opening<'a, 'b> {
         if may_be_json(&text) { self.text(&text) } else { self.problem("not JSON") }
     }
 
-    fn refused(&mut self, what: &'static str) -> Result<(), Asked> {
+    fn refused(&mut self, what: &'static str) -> Result<(), Enough> {
         self.report.refused(what)
     }
 
-    fn problem(&mut self, what: &str) -> Result<(), Asked> {
+    fn problem(&mut self, what: &str) -> Result<(), Enough> {
         let way: String = self.way.iter().map(|field| format!("{}: ", name(field, 64))).collect();
         self.report.problem(&format!("{way}{what}"))
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::LONGEST;
-use super::report::{Asked, Place, Report};
+use super::report::{Enough, Place, Reading};
 use super::text::{BLANK, BYTE_ORDER_MARK, Text};
 use super::unwrap::{LISTS, Opening};
 use crate::detect::is_silence;
@@ -26,24 +26,24 @@ const WASTE: (usize, usize) = (4 * 1024 * 1024, 4);
 enum Stop {
     /// The value there isn't JSON, why, and how far it was looked at.
     Broken(Place, String, usize),
-    Asked,
+    Enough,
 }
 
-impl From<Asked> for Stop {
-    fn from(_: Asked) -> Self {
-        Self::Asked
+impl From<Enough> for Stop {
+    fn from(_: Enough) -> Self {
+        Self::Enough
     }
 }
 
 /// Reads every value of a text. `every_part` is whether calls on other parts of a guard than trails matter.
-pub(super) fn values(text: &mut Text, every_part: bool, report: &mut Report<'_>) -> Result<(), Asked> {
+pub(super) fn values(text: &mut Text, every_part: bool, report: &mut Reading<'_>) -> Result<(), Enough> {
     Values { text, every_part, report, by_line: false, line_end: None, searched: 0 }.all()
 }
 
 struct Values<'a, 'b> {
     text: &'a mut Text,
     every_part: bool,
-    report: &'a mut Report<'b>,
+    report: &'a mut Reading<'b>,
     /// Whether every value has to end on the line that it begins on.
     by_line: bool,
     /// Where the line ends that is read, and until where its end was looked for: in what was skipped so far.
@@ -53,7 +53,7 @@ struct Values<'a, 'b> {
 
 impl Values<'_, '_> {
     /// After a value that is broken the next line begins anew, as JSON lines have it.
-    fn all(&mut self) -> Result<(), Asked> {
+    fn all(&mut self) -> Result<(), Enough> {
         let (mut wasted, mut broken) = (0_usize, false);
         while let Some(byte) = self.text.next() {
             if self.text.rest().starts_with(BYTE_ORDER_MARK) {
@@ -90,7 +90,7 @@ impl Values<'_, '_> {
             };
             match read {
                 Ok(()) => {}
-                Err(Stop::Asked) => return Err(Asked),
+                Err(Stop::Enough) => return Err(Enough),
                 // What was cut off isn't whole; why it was cut says more.
                 Err(Stop::Broken(..)) if self.text.failed.is_some() => break,
                 Err(Stop::Broken(place, reason, looked_at)) => {

@@ -159,7 +159,7 @@ impl<'a> ReplayRun<'a> {
         let inputs = replay::inputs(&self.options.paths);
         let progress = progress(inputs.len());
         let mut broken = false;
-        let judge = Judge { opt_ins: self.rules.opt_ins, parts: Parts::of(self.options) };
+        let judge = Judge { opt_ins: self.rules.opt_ins, parts: GuardParts::of(self.options) };
         let read = replay::read_all(
             inputs,
             !judge.parts.is_empty(),
@@ -310,7 +310,7 @@ fn counted(count: u64, what: &str) -> String {
 /// What makes findings of events.
 struct Judge {
     opt_ins: OptIns,
-    parts: Parts,
+    parts: GuardParts,
 }
 
 impl Judge {
@@ -325,12 +325,12 @@ impl Judge {
 }
 
 /// The parts of guards that calls on are tampering: EventBridge's rules tell them for the functions, and an archive doesn't.
-struct Parts {
+struct GuardParts {
     stacks: Vec<String>,
     names: Vec<String>,
 }
 
-impl Parts {
+impl GuardParts {
     fn of(options: &ReplayOptions) -> Self {
         Self { stacks: options.stack_names.clone(), names: options.guard_parts.clone() }
     }
