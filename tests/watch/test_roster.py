@@ -75,6 +75,7 @@ def test_who_fell_silent_is_named_even_where_the_stack_set_cannot_be_read() -> N
     assert "The StackSet kms-key-guard-spoke couldn't be read" in text and "AccessDenied" in text
     assert spokes.asked.keys() == {"FilterLogEvents"}
     spokes.refused.add("FilterLogEvents")
+    spokes.log_is_readable = False
     text = digest(spokes)
     assert "UNKNOWN organization-heard" in text and "The heartbeats couldn't be read" in text
 
