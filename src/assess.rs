@@ -21,7 +21,7 @@ pub struct Rule {
 }
 
 /// The rules, in the order in which an alert gives its reasons.
-pub static RULES: [Rule; 13] = [
+pub static RULES: [Rule; 15] = [
     Rule { levels: 1, when: "the key was used in the 7 days before", applies: used_recently },
     Rule { levels: 1, when: "somebody holds grants on the key", applies: grants_held },
     Rule { levels: 1, when: "deletion was scheduled with the shortest waiting period, 7 days", applies: shortest_wait },
@@ -46,6 +46,16 @@ pub static RULES: [Rule; 13] = [
     },
     Rule { levels: -1, when: "the key was never used since it was created", applies: never_used },
     Rule { levels: -1, when: "an expected principal did it", applies: expected_principal },
+    Rule {
+        levels: -2,
+        when: "only a condition that can't be verified makes a policy a lockout",
+        applies: unverified_lockout,
+    },
+    Rule {
+        levels: -1,
+        when: "only a condition that can't be verified makes a policy a cut-off",
+        applies: unverified_cutoff,
+    },
     Rule {
         levels: -2,
         when: "CloudFormation changed a part of the guard, as it does when a stack is updated or deleted",
@@ -165,6 +175,19 @@ fn expected_principal(finding: &Finding, rules: &Rules) -> Option<String> {
     expected.then(|| format!("{} is an expected principal", name(role, 256)))
 }
 
+fn unverified_lockout(finding: &Finding, _: &Rules) -> Option<String> {
+    unverified(finding, Kind::KeyPolicyLockout)
+}
+
+fn unverified_cutoff(finding: &Finding, _: &Rules) -> Option<String> {
+    unverified(finding, Kind::KeyPolicyCutoff)
+}
+
+fn unverified(finding: &Finding, kind: Kind) -> Option<String> {
+    (finding.unverified && finding.detection.kind == kind)
+        .then(|| "it is a danger only if the policy spares nobody, which can't be verified".into())
+}
+
 /// Told by what AWS itself fills in; a user agent that says so isn't enough.
 fn by_cloudformation(finding: &Finding, _: &Rules) -> Option<String> {
     let updated = finding.detection.kind == Kind::GuardTampered && finding.actor.tool == Tool::CloudFormation;
@@ -174,7 +197,7 @@ fn by_cloudformation(finding: &Finding, _: &Rules) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::{OptIns, detect};
+    use crate::detect::{Settings, detect};
     use crate::event::Event;
     use crate::key::{Fact, Grants, KeyMetadata};
     use serde_json::{Value, json};
@@ -188,7 +211,7 @@ mod tests {
             "awsRegion": "eu-west-1", "recipientAccountId": "111122223333", "requestParameters": {"keyId": "0f1e2d3c"},
         });
         record.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        detect(&Event::from_value(record), OptIns::default(), TIME).unwrap()
+        detect(&Event::from_value(record), &Settings::default(), TIME).unwrap()
     }
 
     fn severity(finding: &Finding) -> Severity {
@@ -308,7 +331,7 @@ mod tests {
                     "userIdentity": {"type": "AssumedRole", "invokedBy": invoked_by}, "requestParameters": {"name": "r"},
                 },
             });
-            severity(&detect(&Event::from_value(event), OptIns::default(), TIME).unwrap())
+            severity(&detect(&Event::from_value(event), &Settings::default(), TIME).unwrap())
         };
         assert_eq!(tampered("cloudformation.amazonaws.com".into(), "x"), Severity::Medium);
         assert_eq!(tampered(Value::Null, "cloudformation.amazonaws.com"), Severity::Critical);

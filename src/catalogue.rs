@@ -18,6 +18,7 @@ pub enum Kind {
     KeyStoreChanged,
     KeyStoreDeleted,
     KeyPolicyLockout,
+    KeyPolicyCutoff,
     KeyMaterialExpiring,
     KeyMaterialRestored,
     KeyDeletionCancelled,
@@ -117,7 +118,7 @@ impl Technique {
 }
 
 /// Everything the guard can report.
-pub static CATALOGUE: [Detection; 21] = [
+pub static CATALOGUE: [Detection; 22] = [
     Detection {
         kind: Kind::KeyDeletionScheduled,
         id: "key-deletion-scheduled",
@@ -225,6 +226,18 @@ pub static CATALOGUE: [Detection; 21] = [
         meaning: "The account's administrators may be unable to manage the key, or to cancel its deletion.",
         way_back: "As long as somebody may call PutKeyPolicy: put back a policy that lets the account in. Else AWS Support.",
         technique: Some(Technique::InhibitSystemRecovery),
+    },
+    Detection {
+        kind: Kind::KeyPolicyCutoff,
+        id: "key-policy-cutoff",
+        by_default: true,
+        severity: Severity::Medium,
+        activity: Activity::Create,
+        title: "Key policy of a KMS key cuts its users off",
+        happened: "cut off from all but root",
+        meaning: "Nobody but the account's root user can use the key any more, so what is encrypted under it can't be read.",
+        way_back: "As long as somebody may call PutKeyPolicy, the root user at the latest: put back a policy that lets the key's users in.",
+        technique: Some(Technique::ServiceStop),
     },
     Detection {
         kind: Kind::KeyMaterialExpiring,

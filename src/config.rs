@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::catalogue::Severity;
-use crate::detect::OptIns;
+use crate::detect::{OptIns, Settings};
 use crate::error::Error;
 use crate::escape::inert;
 use crate::key::is_account_id;
+use crate::policy::TrustedSources;
 
 /// The function's name, which Lambda sets.
 pub const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME";
@@ -22,6 +23,8 @@ pub const REPORT_DENIED_ATTEMPTS: &str = "REPORT_DENIED_ATTEMPTS";
 pub const REPORT_LOST_KEY_USE: &str = "REPORT_LOST_KEY_USE";
 /// The roles whose doings are rated a level lower.
 pub const EXPECTED_PRINCIPALS: &str = "EXPECTED_PRINCIPALS";
+/// The networks and organizations that the account's own people call from.
+pub const TRUSTED_SOURCES: &str = "TRUSTED_SOURCES";
 /// How long look-ups may delay an alert.
 pub const ENRICH_TIMEOUT_MS: &str = "ENRICH_TIMEOUT_MS";
 
@@ -75,8 +78,8 @@ pub struct Organization {
 /// The part of the set-up that the pure core needs.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// Which opt-in detections are wanted.
-    pub opt_ins: OptIns,
+    /// Which signals are findings.
+    pub settings: Settings,
     /// The mildest severity that is published.
     pub minimum_severity: Severity,
     /// ARNs of IAM roles.
@@ -88,7 +91,7 @@ pub struct Rules {
 impl Default for Rules {
     fn default() -> Self {
         Self {
-            opt_ins: OptIns::default(),
+            settings: Settings::default(),
             minimum_severity: Severity::Informational,
             expected_principals: Vec::new(),
             last_reminder_days: 1,
@@ -109,9 +112,12 @@ impl Config {
             alerts_topic: topic(ALERTS_TOPIC_ARN, value(ALERTS_TOPIC_ARN))?,
             findings_topic: topic(FINDINGS_TOPIC_ARN, value(FINDINGS_TOPIC_ARN))?,
             rules: Rules {
-                opt_ins: OptIns {
-                    denied_attempts: switch(REPORT_DENIED_ATTEMPTS, value(REPORT_DENIED_ATTEMPTS))?,
-                    lost_key_use: switch(REPORT_LOST_KEY_USE, value(REPORT_LOST_KEY_USE))?,
+                settings: Settings {
+                    opt_ins: OptIns {
+                        denied_attempts: switch(REPORT_DENIED_ATTEMPTS, value(REPORT_DENIED_ATTEMPTS))?,
+                        lost_key_use: switch(REPORT_LOST_KEY_USE, value(REPORT_LOST_KEY_USE))?,
+                    },
+                    trusted_sources: trusted_sources(value(TRUSTED_SOURCES))?,
                 },
                 minimum_severity: severity(value(MINIMUM_SEVERITY))?,
                 expected_principals: roles(value(EXPECTED_PRINCIPALS))?,
@@ -223,6 +229,15 @@ fn severity(value: Option<String>) -> Result<Severity, Error> {
     }
 }
 
+fn trusted_sources(value: Option<String>) -> Result<TrustedSources, Error> {
+    TrustedSources::read(&value.unwrap_or_default())
+        .map_err(|held| wrong(TRUSTED_SOURCES, Some(&held), TRUSTED_SOURCES_TAKES))
+}
+
+/// What a list of trusted sources takes.
+pub const TRUSTED_SOURCES_TAKES: &str = "CIDRs other than /0, ids of VPCs, VPC endpoints and organizations, separated by \
+                                         commas, such as 198.51.100.0/24,vpc-0a1b2c3d,vpce-0a1b2c3d,o-a1b2c3d4e5";
+
 fn roles(value: Option<String>) -> Result<Vec<String>, Error> {
     const TAKES: &str = "ARNs of IAM roles, separated by commas, such as arn:aws:iam::111122223333:role/key-admin; \
                          a session's ARN (assumed-role) won't do, since whoever assumes the role chooses its name";
@@ -292,7 +307,7 @@ mod tests {
         let config = read(&[]).unwrap();
         assert_eq!(config.enrich_timeout, Duration::from_secs(2));
         assert_eq!(config.rules.minimum_severity, Severity::Informational);
-        assert_eq!(config.rules.opt_ins, OptIns::default());
+        assert_eq!(config.rules.settings, Settings::default());
         assert!(config.rules.expected_principals.is_empty());
         assert_eq!(config.organization, None);
     }
@@ -304,14 +319,17 @@ mod tests {
             ("REPORT_DENIED_ATTEMPTS", "TRUE"),
             ("REPORT_LOST_KEY_USE", "true"),
             ("EXPECTED_PRINCIPALS", "arn:aws:iam::111122223333:role/a, arn:aws-cn:iam::111122223333:role/path/b"),
+            ("TRUSTED_SOURCES", "198.51.100.0/24, vpc-0a1b2c3d"),
             ("ENRICH_TIMEOUT_MS", "500"),
             ("READER_ROLE_NAME", "kms-key-guard-spoke-reader"),
             ("HUB_ACCOUNT_ID", "111122223333"),
         ])
         .unwrap();
         assert_eq!(config.rules.minimum_severity, Severity::Medium);
-        assert!(config.rules.opt_ins.denied_attempts && config.rules.opt_ins.lost_key_use);
+        assert!(config.rules.settings.opt_ins.denied_attempts && config.rules.settings.opt_ins.lost_key_use);
         assert_eq!(config.rules.expected_principals.len(), 2);
+        let trusted = TrustedSources::read("198.51.100.0/24,vpc-0a1b2c3d").unwrap();
+        assert_eq!(config.rules.settings.trusted_sources, trusted);
         assert_eq!(config.enrich_timeout, Duration::from_millis(500));
         let (reader_role, account) = ("kms-key-guard-spoke-reader".to_owned(), "111122223333".to_owned());
         assert_eq!(config.organization, Some(Organization { reader_role, account }));
@@ -329,6 +347,8 @@ mod tests {
             ("REPORT_LOST_KEY_USE", "1", "true or false"),
             ("EXPECTED_PRINCIPALS", "arn:aws:sts::111122223333:assumed-role/a/b", "ARNs of IAM roles"),
             ("EXPECTED_PRINCIPALS", "arn:aws:iam::111122223333:role/", "ARNs of IAM roles"),
+            ("TRUSTED_SOURCES", "0.0.0.0/0", "CIDRs other than /0"),
+            ("TRUSTED_SOURCES", "example.com", "ids of VPCs"),
             ("ENRICH_TIMEOUT_MS", "2s", "whole milliseconds"),
             ("ENRICH_TIMEOUT_MS", "10001", "whole milliseconds"),
         ] {

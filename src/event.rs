@@ -245,9 +245,11 @@ pub struct RequestParameters {
     pub parameters: Vec<String>,
     /// DeleteImportedKeyMaterial: the one material that is meant.
     pub key_material_id: Option<String>,
-    /// PutKeyPolicy: the new policy, JSON text.
+    /// PutKeyPolicy, CreateKey, ReplicateKey: the new policy, JSON text.
     pub policy: Option<String>,
-    /// PutKeyPolicy: whether the caller switched the lockout check off.
+    /// ReplicateKey: where the new key is.
+    pub replica_region: Option<String>,
+    /// The same three: whether the caller switched the lockout check off.
     pub bypass_lockout_check: bool,
     /// ImportKeyMaterial: `KEY_MATERIAL_EXPIRES` or `KEY_MATERIAL_DOES_NOT_EXPIRE`.
     pub expiration_model: Option<String>,
@@ -262,6 +264,8 @@ pub struct RequestParameters {
 pub struct ResponseElements {
     /// The key's ARN.
     pub key_id: Option<String>,
+    /// CreateKey, ReplicateKey: the new key's ARN.
+    pub new_key: Option<String>,
     /// The key's state after the call.
     pub key_state: Option<String>,
     /// ScheduleKeyDeletion: days.
@@ -405,6 +409,7 @@ fn record(detail: &Value, event_name: String, event_source: String) -> Record {
             parameters: request.as_object().into_iter().flatten().map(|(name, _)| name.clone()).take(16).collect(),
             key_material_id: text(request, "keyMaterialId"),
             policy: text(request, "policy"),
+            replica_region: text(request, "replicaRegion"),
             bypass_lockout_check: truth(request, "bypassPolicyLockoutSafetyCheck").unwrap_or(false),
             expiration_model: text(request, "expirationModel"),
             valid_to: instant(request, "validTo"),
@@ -412,6 +417,9 @@ fn record(detail: &Value, event_name: String, event_source: String) -> Record {
         },
         response: ResponseElements {
             key_id: text(response, "keyId"),
+            new_key: ["keyMetadata", "replicaKeyMetadata"]
+                .into_iter()
+                .find_map(|metadata| text(response.get(metadata)?, "arn")),
             key_state: text(response, "keyState"),
             pending_window_days: number(response, "pendingWindowInDays"),
             deletion_date: instant(response, "deletionDate"),

@@ -32,6 +32,9 @@ pub struct Finding {
     pub time: OffsetDateTime,
     /// Whether the danger that the detection tells of is over: told by what the guard looks after itself.
     pub over: bool,
+    /// Whether it is a danger only if something that can't be verified, such as the network a policy spares, isn't the
+    /// account's own.
+    pub unverified: bool,
     /// Until when it can be undone.
     pub deadline: Deadline,
     /// Who did it.
@@ -69,6 +72,7 @@ impl Finding {
             subject,
             time,
             over: false,
+            unverified: false,
             deadline: Deadline::None,
             actor: Actor::default(),
             origin: Origin {
@@ -85,6 +89,12 @@ impl Finding {
             assessment: Assessment { severity: detection.severity, reasons: Vec::new() },
             raw: Value::Null.into(),
         }
+    }
+
+    /// The severity that `MinimumSeverity` is compared with: what can't be verified may be as bad as High.
+    pub fn worst_case(&self) -> Severity {
+        let least = if self.unverified { Severity::High } else { Severity::Informational };
+        self.assessment.severity.max(least)
     }
 
     /// Whether this finding is about a danger, not about the end of one.

@@ -24,6 +24,7 @@
 //! | `REPORT_DENIED_ATTEMPTS` | `true` or `false` | `false` |
 //! | `REPORT_LOST_KEY_USE` | `true` or `false` | `false` |
 //! | `EXPECTED_PRINCIPALS` | ARNs of IAM roles, separated by commas | none |
+//! | `TRUSTED_SOURCES` | CIDRs, `vpc-…`, `vpce-…` and `o-…`, separated by commas: where the account's own people call from | none |
 //! | `ENRICH_TIMEOUT_MS` | milliseconds, 0 to 10000; 0 means no look-ups | `2000` |
 //! | `READER_ROLE_NAME` | the name of the role to look keys up with in the other accounts of an organization | none: one account |
 //! | `HUB_ACCOUNT_ID` | the function's own account, where no role is needed | required with `READER_ROLE_NAME` |

@@ -39,7 +39,7 @@ pub(super) static KEEPS: About = About {
 };
 
 /// The calls that put a key at risk or take it out of risk, as the first rule names them.
-pub(super) const CALLS: [&str; 11] = [
+pub(super) const CALLS: [&str; 13] = [
     "ScheduleKeyDeletion",
     "DisableKey",
     "DeleteImportedKeyMaterial",
@@ -47,6 +47,8 @@ pub(super) const CALLS: [&str; 11] = [
     "UpdateCustomKeyStore",
     "DeleteCustomKeyStore",
     "PutKeyPolicy",
+    "CreateKey",
+    "ReplicateKey",
     "ImportKeyMaterial",
     "CancelKeyDeletion",
     "EnableKey",
@@ -83,6 +85,9 @@ static EXPECTED: [ExpectedRule; 12] = [
             "store-changed",
             "store-deleted",
             "policy-account-dropped",
+            "key-created-without-the-account",
+            "key-created-with-check-bypassed",
+            "key-replicated-without-the-account",
             "material-expiring",
             "deletion-cancelled",
             "key-enabled",

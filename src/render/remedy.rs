@@ -71,23 +71,28 @@ fn key_steps(finding: &Finding, arn: &KeyArn) -> Vec<Step> {
             }
             steps
         }
-        Kind::KeyPolicyLockout => {
+        Kind::KeyPolicyLockout | Kind::KeyPolicyCutoff => {
             let show = Step::run(
                 "See what the policy says now:",
                 kms("get-key-policy") + " --policy-name default --query Policy --output text",
             );
             let mut steps = if pending { vec![cancel()] } else { Vec::new() };
             steps.push(show);
-            // Only what surely locks the account out is worth replacing a policy for.
+            // Only what is certain is worth replacing a policy for.
             if finding.happened == finding.detection.happened {
                 steps.push(Step::run(
                     "Let the account in again. This replaces the whole policy, so add the other statements that are still needed:",
                     kms("put-key-policy") + &format!(" --policy-name default --policy '{}'", way_in(arn)),
                 ));
             } else {
-                steps.push(Step::say(
-                    "If it locks the account out, put back the policy that was there before (put-key-policy).",
-                ));
+                let what = if finding.detection.kind == Kind::KeyPolicyCutoff {
+                    "cuts the key's users off"
+                } else {
+                    "locks the account out"
+                };
+                steps.push(Step::say(&format!(
+                    "If it {what}, put back the policy that was there before (put-key-policy)."
+                )));
             }
             if pending {
                 steps.push(Step::run("If the cancellation was refused, cancel again now:", kms("cancel-key-deletion")));
@@ -243,7 +248,9 @@ pub fn guide(kind: Kind) -> &'static str {
         Kind::KeyStoreDisconnected | Kind::KeyStoreChanged | Kind::KeyStoreDeleted | Kind::KeyStoreConnected => {
             "https://docs.aws.amazon.com/kms/latest/developerguide/key-store-overview.html"
         }
-        Kind::KeyPolicyLockout => "https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html",
+        Kind::KeyPolicyLockout | Kind::KeyPolicyCutoff => {
+            "https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html"
+        }
         Kind::UnreadableSignal | Kind::GuardBlind | Kind::GuardTampered | Kind::GuardTest => {
             "https://docs.aws.amazon.com/kms/latest/developerguide/logging-using-cloudtrail.html"
         }

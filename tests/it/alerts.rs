@@ -80,7 +80,7 @@ fn partly_known(bits: u8) -> KeyFacts {
 }
 
 fn rendered(text: &str, facts: Option<KeyFacts>) -> Option<(Finding, Alert)> {
-    let mut finding = detect(&Event::read(text), ALL, datetime!(2026-11-21 03:12:44 UTC))?;
+    let mut finding = detect(&Event::read(text), &ALL.into(), datetime!(2026-11-21 03:12:44 UTC))?;
     if let (Some(facts), true) = (facts, finding.key().is_some()) {
         finding.facts = facts;
     }

@@ -26,7 +26,7 @@ fn cases() -> u32 {
 /// Goes the whole way with one input; says whether it ended in an alert.
 fn goes_through(text: &str) -> bool {
     let now = datetime!(2026-11-21 03:12:44 UTC);
-    let Some(mut finding) = detect(&Event::read(text), ALL, now) else { return false };
+    let Some(mut finding) = detect(&Event::read(text), &ALL.into(), now) else { return false };
     finding.assessment = assess(&finding, &Rules::default());
     assert_sound("fuzzed", &Alert::of(&finding, now));
     true
@@ -203,7 +203,7 @@ mod replay {
 
     fn judge(event: Event) -> Option<String> {
         let now = datetime!(2026-11-21 03:12:44 UTC);
-        Some(Alert::of(&detect(&event, ALL, now)?, now).ocsf)
+        Some(Alert::of(&detect(&event, &ALL.into(), now)?, now).ocsf)
     }
 
     fn replayed(text: &str) -> (Vec<String>, u64, Vec<String>) {

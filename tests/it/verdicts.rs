@@ -34,7 +34,7 @@ fn samples() -> Vec<Sample> {
 }
 
 fn found(sample: &Sample, opt_ins: OptIns) -> Option<Finding> {
-    detect(&Event::read(&sample.text), opt_ins, datetime!(2026-11-21 03:12:44 UTC))
+    detect(&Event::read(&sample.text), &opt_ins.into(), datetime!(2026-11-21 03:12:44 UTC))
 }
 
 #[test]

@@ -12,11 +12,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use kms_key_guard::assess::assess;
 use kms_key_guard::aws;
 use kms_key_guard::catalogue::Severity;
-use kms_key_guard::config::{Rules, is_role};
-use kms_key_guard::detect::{OptIns, detect};
+use kms_key_guard::config::{Rules, TRUSTED_SOURCES_TAKES, is_role};
+use kms_key_guard::detect::{OptIns, Settings, detect};
 use kms_key_guard::enrich::enrich;
 use kms_key_guard::event::Event;
 use kms_key_guard::finding::Finding;
+use kms_key_guard::policy::TrustedSources;
 use kms_key_guard::render::{Alert, text};
 use kms_key_guard::replay::{self, Replayed};
 use time::OffsetDateTime;
@@ -57,6 +58,9 @@ pub struct ReplayOptions {
     /// A role whose doings are rated a level lower; repeatable
     #[arg(long = "expected-principal", value_name = "ROLE-ARN", value_parser = role)]
     expected_principals: Vec<String>,
+    /// Networks and organizations that are yours, which key policies are judged by: CIDRs, vpc-…, vpce-…, o-…, with commas
+    #[arg(long, value_name = "LIST", value_parser = trusted_sources, default_value = "", hide_default_value = true)]
+    trusted_sources: TrustedSources,
     /// Ask KMS about the keys, as they are now, with your AWS credentials
     #[arg(long)]
     enrich: bool,
@@ -81,6 +85,10 @@ fn role(arn: &str) -> Result<String, String> {
     if is_role(arn) { Ok(arn.to_owned()) } else { Err(takes.to_owned()) }
 }
 
+fn trusted_sources(list: &str) -> Result<TrustedSources, String> {
+    TrustedSources::read(list).map_err(|held| format!("{held:?} is none of what it takes: {TRUSTED_SOURCES_TAKES}"))
+}
+
 /// Runs the files through the detections.
 pub fn run(options: &ReplayOptions) -> io::Result<ExitCode> {
     ReplayRun::new(options)?.run()
@@ -99,9 +107,12 @@ struct ReplayRun<'a> {
 impl<'a> ReplayRun<'a> {
     fn new(options: &'a ReplayOptions) -> io::Result<Self> {
         let rules = Rules {
-            opt_ins: OptIns {
-                denied_attempts: options.report_denied_attempts,
-                lost_key_use: options.report_lost_key_use,
+            settings: Settings {
+                opt_ins: OptIns {
+                    denied_attempts: options.report_denied_attempts,
+                    lost_key_use: options.report_lost_key_use,
+                },
+                trusted_sources: options.trusted_sources.clone(),
             },
             minimum_severity: options.minimum_severity,
             expected_principals: options.expected_principals.clone(),
@@ -122,10 +133,10 @@ impl<'a> ReplayRun<'a> {
         let inputs = replay::inputs(&self.options.paths);
         let progress = progress(inputs.len());
         let mut broken = false;
-        let opt_ins = self.rules.opt_ins;
+        let settings = self.rules.settings.clone();
         let read = replay::read_all(
             inputs,
-            |event| judge(&event, opt_ins),
+            |event| judge(&event, &settings),
             |found| {
                 match found {
                     Replayed::Event((finding, now)) => self.finding(finding, now, &mut out)?,
@@ -158,7 +169,7 @@ impl<'a> ReplayRun<'a> {
         self.look_up(&mut finding);
         finding.assessment = assess(&finding, &self.rules);
         let severity = finding.assessment.severity;
-        if severity < self.rules.minimum_severity {
+        if finding.worst_case() < self.rules.minimum_severity {
             return Ok(());
         }
         self.findings += 1;
@@ -184,10 +195,10 @@ impl<'a> ReplayRun<'a> {
 }
 
 /// What the guard would have said, seconds after the event: it counts from there.
-fn judge(event: &Event, opt_ins: OptIns) -> Option<(Finding, OffsetDateTime)> {
+fn judge(event: &Event, settings: &Settings) -> Option<(Finding, OffsetDateTime)> {
     let record_time = event.record().and_then(|record| record.event_time);
     let now = record_time.or(event.envelope.time).unwrap_or_else(OffsetDateTime::now_utc);
-    Some((detect(event, opt_ins, now)?, now))
+    Some((detect(event, settings, now)?, now))
 }
 
 fn progress(inputs: usize) -> ProgressBar {
