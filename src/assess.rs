@@ -21,11 +21,13 @@ pub struct Rule {
 }
 
 /// The rules, in the order in which an alert gives its reasons.
-pub static RULES: [Rule; 15] = [
+pub static RULES: [Rule; 17] = [
     Rule { levels: 1, when: "the key was used in the 7 days before", applies: used_recently },
     Rule { levels: 1, when: "somebody holds grants on the key", applies: grants_held },
     Rule { levels: 1, when: "deletion was scheduled with the shortest waiting period, 7 days", applies: shortest_wait },
     Rule { levels: 1, when: "imported key material expires within 7 days", applies: expires_soon },
+    Rule { levels: 1, when: "imported key material expires within 24 hours", applies: expires_tomorrow },
+    Rule { levels: 1, when: "the whole CloudHSM cluster was deleted", applies: cluster_deleted },
     Rule { levels: 1, when: "the account's root user did it", applies: by_root },
     Rule { levels: 1, when: "an IAM user did it without a second factor", applies: without_mfa },
     Rule { levels: 1, when: "the key is a multi-Region primary", applies: multi_region_primary },
@@ -114,6 +116,17 @@ fn expires_soon(finding: &Finding, _: &Rules) -> Option<String> {
     let Deadline::At(at, _) = finding.deadline else { return None };
     let soon = finding.detection.kind == Kind::KeyMaterialExpiring && at - finding.time <= Duration::days(7);
     soon.then(|| "the key material expires within 7 days".into())
+}
+
+fn expires_tomorrow(finding: &Finding, _: &Rules) -> Option<String> {
+    let Deadline::At(at, _) = finding.deadline else { return None };
+    let soon = finding.detection.kind == Kind::KeyMaterialExpiring && at - finding.time <= Duration::hours(24);
+    soon.then(|| "it does so within 24 hours".into())
+}
+
+fn cluster_deleted(finding: &Finding, _: &Rules) -> Option<String> {
+    let deleted = finding.detection.kind == Kind::KeyStoreClusterLost && finding.origin.event_name == "DeleteCluster";
+    deleted.then(|| "the whole cluster was deleted".into())
 }
 
 /// Who lost the key; the caller of `lost-key-used` is who misses it.
@@ -281,7 +294,8 @@ mod tests {
         let import = |valid_to: &str| {
             severity(&finding("ImportKeyMaterial", json!({"requestParameters": {"keyId": "a", "validTo": valid_to}})))
         };
-        assert_eq!(import("Nov 21, 2026, 3:30:00 AM"), Severity::Medium);
+        assert_eq!(import("Nov 22, 2026, 3:12:44 AM"), Severity::High);
+        assert_eq!(import("Nov 22, 2026, 3:12:45 AM"), Severity::Medium);
         assert_eq!(import("Nov 21, 2027, 3:30:00 AM"), Severity::Low);
     }
 

@@ -19,6 +19,7 @@ pub enum Kind {
     KeyStoreDeleted,
     KeyPolicyLockout,
     KeyPolicyCutoff,
+    KeyStoreClusterLost,
     KeyMaterialExpiring,
     KeyMaterialRestored,
     KeyDeletionCancelled,
@@ -61,7 +62,8 @@ pub struct Detection {
 impl Detection {
     /// Whether it tells of a danger, not of the end of one.
     pub fn is_danger(&self) -> bool {
-        self.activity != Activity::Close && !matches!(self.kind, Kind::KeyDeletionCancelled | Kind::GuardTest)
+        self.activity != Activity::Close
+            && !matches!(self.kind, Kind::KeyDeletionCancelled | Kind::KeyStoreConnected | Kind::GuardTest)
     }
 
     /// Whether it tells that a key or key store is lost or on its way to it; an attempt that failed isn't.
@@ -118,7 +120,7 @@ impl Technique {
 }
 
 /// Everything the guard can report.
-pub static CATALOGUE: [Detection; 22] = [
+pub static CATALOGUE: [Detection; 23] = [
     Detection {
         kind: Kind::KeyDeletionScheduled,
         id: "key-deletion-scheduled",
@@ -240,6 +242,18 @@ pub static CATALOGUE: [Detection; 22] = [
         technique: Some(Technique::ServiceStop),
     },
     Detection {
+        kind: Kind::KeyStoreClusterLost,
+        id: "key-store-cluster-lost",
+        by_default: true,
+        severity: Severity::Low,
+        activity: Activity::Create,
+        title: "CloudHSM cluster lost an HSM, or was deleted",
+        happened: "lost an HSM",
+        meaning: "If a custom key store is on this cluster and no HSM is left, every KMS key of that store is unavailable.",
+        way_back: "As long as the cluster or a backup of it exists: give it an HSM again, then connect the store.",
+        technique: Some(Technique::ServiceStop),
+    },
+    Detection {
         kind: Kind::KeyMaterialExpiring,
         id: "key-material-expiring",
         by_default: true,
@@ -292,11 +306,11 @@ pub static CATALOGUE: [Detection; 22] = [
         id: "key-store-connected",
         by_default: true,
         severity: Severity::Informational,
-        activity: Activity::Close,
+        activity: Activity::Update,
         title: "Custom key store connected",
         happened: "connection started",
         meaning: "KMS is connecting the store; once that succeeds, its keys can be used again.",
-        way_back: "Nothing to undo.",
+        way_back: "Nothing to undo; see whether the connection succeeds.",
         technique: None,
     },
     Detection {

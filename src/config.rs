@@ -41,6 +41,9 @@ pub const STACK_NAME: &str = "STACK_NAME";
 /// The watch function's own log.
 #[cfg(feature = "watch")]
 pub const LOG_GROUP_NAME: &str = "LOG_GROUP_NAME";
+/// The alert function's log.
+#[cfg(feature = "watch")]
+pub const ALERT_LOG_GROUP_NAME: &str = "ALERT_LOG_GROUP_NAME";
 
 /// The log of an organization's heartbeats, at its hub.
 #[cfg(feature = "watch")]
@@ -139,6 +142,8 @@ pub struct WatchConfig {
     pub stack_name: String,
     /// The function's own log, where it finds what its last run left.
     pub log_group: String,
+    /// The alert function's log, where it finds the ends of dangers that weren't confirmed.
+    pub alert_log_group: Option<String>,
     /// The topic for people.
     pub alerts_topic: String,
     /// The topic for machines.
@@ -165,6 +170,7 @@ impl WatchConfig {
             function_name: given(FUNCTION_NAME, FUNCTION_NAME_TAKES)?,
             stack_name: given(STACK_NAME, "the name of the stack that the guard was deployed as")?,
             log_group: given(LOG_GROUP_NAME, "the name of the function's log group")?,
+            alert_log_group: value(ALERT_LOG_GROUP_NAME),
             alerts_topic: topic(ALERTS_TOPIC_ARN, value(ALERTS_TOPIC_ARN))?,
             findings_topic: topic(FINDINGS_TOPIC_ARN, value(FINDINGS_TOPIC_ARN))?,
             rules: Rules {

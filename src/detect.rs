@@ -6,14 +6,14 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use time::OffsetDateTime;
+use time::{OffsetDateTime, UtcOffset};
 
 use crate::actor::Actor;
 use crate::catalogue::{Detection, Kind};
 use crate::escape::inert;
-use crate::event::{Event, GUARD_EVENT_SOURCE, KMS_EVENT_SOURCE, Native, Record, Signal};
+use crate::event::{CLOUDHSM_EVENT_SOURCE, Event, GUARD_EVENT_SOURCE, KMS_EVENT_SOURCE, Native, Record, Signal};
 use crate::finding::{self, Assessment, Deadline, Finding, Origin, Source, Step, Subject};
-use crate::key::{KeyArn, KeyFacts, Region, Why, is_account_id, is_key_store_id};
+use crate::key::{KeyArn, KeyFacts, Region, Why, is_account_id, is_cluster_id, is_key_store_id};
 use crate::policy::{self, Certainty, Loss, TrustedSources};
 use crate::tamper;
 
@@ -68,13 +68,17 @@ const DEFAULT_WAITING_PERIOD_DAYS: i64 = 30;
 /// Whether a call of this name surely is silence, whatever else its record says and whatever is opted in to; told apart
 /// so that the bulk of CloudTrail needn't be read. `failed` also if that is in doubt.
 pub fn is_silence(event_source: &str, event_name: &str, failed: bool) -> bool {
-    event_source != KMS_EVENT_SOURCE || (!failed && CRYPTOGRAPHIC_CALLS.contains(&event_name))
+    !matches!(event_source, KMS_EVENT_SOURCE | CLOUDHSM_EVENT_SOURCE)
+        || (!failed && CRYPTOGRAPHIC_CALLS.contains(&event_name))
 }
 
 /// Decides what a signal is. None is silence. `now` stands in for a time that the signal doesn't tell.
 pub fn detect(event: &Event, settings: &Settings, now: OffsetDateTime) -> Option<Finding> {
     let mut case = Case::default();
     let kind = match &event.signal {
+        Signal::ApiCall(record) | Signal::OtherService(record) if record.event_source == CLOUDHSM_EVENT_SOURCE => {
+            cluster_lost(record, event, &mut case)?
+        }
         Signal::ApiCall(record) | Signal::ServiceEvent(record) if record.event_source != KMS_EVENT_SOURCE => {
             return None;
         }
@@ -164,6 +168,22 @@ fn done(record: &Record, event: &Event, how: (&Settings, OffsetDateTime), case: 
         "DeleteExpiredKeyMaterial" => Kind::KeyMaterialExpired,
         _ => return None,
     })
+}
+
+/// Without its HSMs a cluster can't serve the key store that may be on it. Only CloudHSM's own events count.
+fn cluster_lost(record: &Record, event: &Event, case: &mut Case) -> Option<Kind> {
+    let of_cloudhsm = event.envelope.source.as_deref().is_none_or(|source| source == "aws.cloudhsm");
+    let happened = match record.event_name.as_str() {
+        "DeleteHsm" => "lost an HSM",
+        "DeleteCluster" => "deleted",
+        _ => return None,
+    };
+    if record.failed || !of_cloudhsm {
+        return None;
+    }
+    case.happened = Some(happened.into());
+    case.subject = Some(Subject::Cluster { id: record.request.cluster_id.clone().filter(|id| is_cluster_id(id)) });
+    Some(Kind::KeyStoreClusterLost)
 }
 
 /// Whether a call of this name makes a key, which may have a policy from the start.
@@ -283,10 +303,11 @@ fn finding_of(kind: Kind, event: &Event, case: Case, now: OffsetDateTime) -> Fin
             (_, Some(record)) => Actor::of(record),
             (_, None) => Actor::default(),
         },
-        origin: origin(detection, event, &subject),
+        origin: origin(detection, event, &subject, time),
         subject,
         over: false,
         unverified: case.unverified,
+        replayed: event.envelope.replayed,
         particulars: case.particulars,
         remedy: case.remedy,
         facts: KeyFacts::unknown(Why::NotAsked),
@@ -397,7 +418,7 @@ fn waiting_period_days(record: &Record) -> Option<i64> {
     told.into_iter().flatten().find(|days| (SHORTEST_WAITING_PERIOD_DAYS..=DEFAULT_WAITING_PERIOD_DAYS).contains(days))
 }
 
-fn origin(detection: &Detection, event: &Event, subject: &Subject) -> Origin {
+fn origin(detection: &Detection, event: &Event, subject: &Subject, time: OffsetDateTime) -> Origin {
     let record = event.record();
     let envelope = &event.envelope;
     let event_id = record.and_then(|r| r.event_id.clone());
@@ -409,7 +430,7 @@ fn origin(detection: &Detection, event: &Event, subject: &Subject) -> Origin {
     let source = if detection.kind == Kind::GuardTest { GUARD_EVENT_SOURCE } else { KMS_EVENT_SOURCE };
     let region = region(event);
     Origin {
-        uid: uid(detection, event, subject),
+        uid: uid(detection, event, subject, time),
         event_name: record
             .map(|r| r.event_name.clone())
             .or_else(|| envelope.detail_type.clone())
@@ -427,11 +448,12 @@ fn origin(detection: &Detection, event: &Event, subject: &Subject) -> Origin {
     }
 }
 
-/// The same for every delivery of the same event, and for every announcement of the same deletion.
-fn uid(detection: &Detection, event: &Event, subject: &Subject) -> uuid::Uuid {
+/// The same for every delivery of the same event, and for every announcement of the same deletion: a replica of a
+/// multi-Region key can be made again and deleted again, on another day.
+fn uid(detection: &Detection, event: &Event, subject: &Subject, time: OffsetDateTime) -> uuid::Uuid {
     let named = |what: &str, name: &str| finding::named(detection, what, name);
     if let (Kind::KeyDeleted, Subject::Key(arn)) = (detection.kind, subject) {
-        return named("key", &arn.to_string());
+        return named("key", &format!("{arn}\n{}", time.to_offset(UtcOffset::UTC).date()));
     }
     if let Signal::Test { id: Some(id) } = &event.signal {
         return named("test", &id.to_string());
@@ -505,7 +527,7 @@ mod tests {
         };
         assert_eq!(failed("Encrypt", "DisabledException", format!("{arn} is disabled.")), arn);
         let denied = format!("User: x is not authorized to perform: y on resource: {arn} with an explicit deny");
-        assert_eq!(failed("ScheduleKeyDeletion", "AccessDenied", denied), arn);
+        assert_eq!(failed("ScheduleKeyDeletion", "AccessDenied", denied), format!("{arn}#attempt"));
     }
 
     #[test]

@@ -151,6 +151,8 @@ fn finished(finding: &Finding, outcome: &'static str, publish_ms: Option<u64>) -
         unknown = unknown.join(", "),
         failed_look_ups = failed_look_ups(finding),
         publish_ms,
+        // The watch function looks for these, and sends the all-clear when KMS confirms it.
+        unconfirmed = finding.awaits_confirmation().then_some("yes"),
         outcome,
         "alert"
     );

@@ -36,6 +36,7 @@
 //! | `ALERTS_TOPIC_ARN`, `FINDINGS_TOPIC_ARN`, `MINIMUM_SEVERITY` | as above | as above |
 //! | `STACK_NAME` | the stack whose parts it checks | required |
 //! | `LOG_GROUP_NAME` | its own log group, where it finds what its last run left | required |
+//! | `ALERT_LOG_GROUP_NAME` | the alert function's log group, where it finds the ends of dangers that KMS hadn't confirmed | none: no all-clear is sent later |
 //! | `HEARTBEAT_LOG_GROUP` | the log group with the heartbeats of an organization's spokes | none: one account |
 //! | `REMINDER_DAYS` | whole days from 1 to 30, separated by commas | `7,3,1` |
 

@@ -88,6 +88,7 @@ static EXPECTED: [ExpectedRule; 12] = [
             "key-created-without-the-account",
             "key-created-with-check-bypassed",
             "key-replicated-without-the-account",
+            "cluster-hsm-deleted",
             "material-expiring",
             "deletion-cancelled",
             "key-enabled",
