@@ -180,7 +180,7 @@ def is_certain(finding):
 def judged():
     """Each policy with what the policy engine says of it and what the guard does."""
     if not KEYGUARD.exists():
-        pytest.fail("cargo build --features cli makes target/debug/keyguard, which is judged here")
+        pytest.fail("cargo test --all-features --no-run makes target/debug/keyguard, which is judged here")
     chance = random.Random(20261121)
     policies = [generated(chance) for _ in range(1_200)]
     documents = {"all": {"Version": "2012-10-17", "Statement": [ALL]}} | {str(n): p for n, p in enumerate(policies)}

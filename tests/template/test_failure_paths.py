@@ -191,6 +191,7 @@ def test_watch_function_is_told_its_settings():
     assert function["Environment"]["Variables"] == {
         "STACK_NAME": "kms-key-guard",
         "LOG_GROUP_NAME": "<WatchLogGroup>",
+        "ALERT_LOG_GROUP_NAME": "<AlertLogGroup>",
         "ALERTS_TOPIC_ARN": "<AlertsTopic>",
         "FINDINGS_TOPIC_ARN": "<FindingsTopic>",
         "MINIMUM_SEVERITY": "Low",
