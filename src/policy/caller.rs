@@ -197,6 +197,11 @@ impl Caller<'_> {
         if skips && plain && denies && clause.values.iter().all(|value| value.eq_ignore_ascii_case("true")) {
             return Holds::No;
         }
+        // Only the root user's id is the account's.
+        let of_roots = clause.key == "aws:userid" && clause.values.iter().all(|value| value == self.account);
+        if of_roots && clause.operator.starts_with("string") && self.who != Principal::Root {
+            return if clause.is_negated() { Holds::Yes } else { Holds::No };
+        }
         match self.meets_clause(clause) {
             Some(true) => Holds::Yes,
             Some(false) => Holds::No,

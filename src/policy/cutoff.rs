@@ -197,6 +197,7 @@ mod tests {
             json!({"StringEquals": {"aws:PrincipalType": ["AssumedRole", "User", "FederatedUser"]}}),
             json!({"StringLike": {"aws:PrincipalArn": [format!("{ARN}role/*"), format!("{ARN}user/*")]}}),
             json!({"ArnNotEqualsIfExists": {"aws:PrincipalArn": [format!("{ARN}root"), "arn:aws:iam::444455556666:role/x"]}}),
+            json!({"StringNotEquals": {"aws:userid": "111122223333"}}),
             json!({}),
         ] {
             assert_eq!(denied(condition.clone()), PROVED, "{condition}");
@@ -228,6 +229,7 @@ mod tests {
             json!({"StringNotEquals": {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}}),
             json!({"Null": {"kms:EncryptionContext:app": "true"}}),
             json!({"StringNotEquals": {"aws:PrincipalTag/team": "x"}}),
+            json!({"StringNotLike": {"aws:userid": ["111122223333", "AROAEXAMPLEID:*"]}}),
         ] {
             assert_eq!(denied(condition.clone()), None, "{condition}");
         }

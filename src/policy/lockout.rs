@@ -39,7 +39,7 @@ impl Policy<'_> {
             // One guard is enough: all has to hold for the denial to apply.
             Holds::Unclear(doubts) => {
                 let guard = doubts.iter().find(|doubt| matches!(doubt, Doubt::Guard(..)));
-                Some(doubtful(&denies, guard.map_or(doubts.as_slice(), std::slice::from_ref)))
+                Some(doubtful(&denies, "under a condition", guard.map_or(doubts.as_slice(), std::slice::from_ref)))
             }
         }
     }
@@ -54,8 +54,8 @@ impl Policy<'_> {
                 Holds::No => continue,
                 Holds::Unclear(doubts) => doubts,
             };
-            let lets = "The new policy lets the account's root principal administer the key only under conditions";
-            let judgement = doubtful(lets, &doubts);
+            let lets = "The new policy lets the account's root principal administer the key";
+            let judgement = doubtful(lets, "only under conditions", &doubts);
             if best.as_ref().is_none_or(|best| judgement.certainty.rank() < best.certainty.rank()) {
                 best = Some(judgement);
             }
@@ -68,25 +68,28 @@ impl Policy<'_> {
 }
 
 /// A lockout that depends on all of these.
-fn doubtful(begins: &str, doubts: &[Doubt]) -> Judgement {
+fn doubtful(begins: &str, how: &str, doubts: &[Doubt]) -> Judgement {
     let guards: Vec<_> = doubts.iter().filter(|doubt| matches!(doubt, Doubt::Guard(..))).collect();
-    let from = doubts.iter().filter_map(|doubt| if let Doubt::From(date) = doubt { Some(*date) } else { None }).max();
-    let (certainty, sentence) = match (doubts, guards.as_slice(), from) {
-        (all, [Doubt::Guard(text, ends), ..], _) if guards.len() == all.len() => {
-            let sentence = format!("{begins}: {text}, nobody can administer this key any more; {ends}.");
+    let dates: Vec<_> =
+        doubts.iter().filter_map(|doubt| if let Doubt::From(date) = doubt { Some(*date) } else { None }).collect();
+    let (certainty, sentence) = match (guards.as_slice(), dates.iter().max()) {
+        ([Doubt::Guard(text, ends), ..], _) if guards.len() == doubts.len() => {
+            let sentence = format!("{begins} {how}: {text}, nobody can administer this key any more; {ends}.");
             (Certainty::Unverified, sentence)
         }
-        (all, [], Some(date)) if all.iter().all(|doubt| matches!(doubt, Doubt::From(_))) => {
-            (Certainty::From(date), format!("{begins} from {} on.", written(date)))
+        (_, Some(date)) if dates.len() == doubts.len() => {
+            let sentence = if how.starts_with("only") {
+                format!("{begins} until {}, and nobody from {} on.", written(*date), written(*date))
+            } else {
+                format!("{begins} from {} on.", written(*date))
+            };
+            (Certainty::From(*date), sentence)
         }
-        (all, _, _) if all.contains(&Doubt::Tag) => {
-            let tag = "it depends on the key's tags, and whoever may tag the key decides when that is";
-            (Certainty::Unclear, format!("{begins}: {tag}."))
+        _ if doubts.contains(&Doubt::Tag) => {
+            let tag = "on the key's tags, and whoever may tag the key decides when it applies";
+            (Certainty::Unclear, format!("{begins} {how} {tag}."))
         }
-        _ => (
-            Certainty::Unclear,
-            format!("{begins}, and that can't be judged: it depends on what only the call itself tells."),
-        ),
+        _ => (Certainty::Unclear, format!("{begins} {how} that can't be judged from the policy alone.")),
     };
     Judgement { loss: Loss::Lockout, certainty, sentence }
 }
