@@ -73,6 +73,7 @@ audit: tools $(VENV)/ready $(AUDIT)/ready $(PROWLER)/ready ## what cloud-audit a
 	@$(VENV)/bin/python -m local.audit $(AUDIT)/bin/cloud-audit $(PROWLER)/bin/prowler
 
 permissions: tools $(VENV)/ready tests/iam/node_modules ## every permission by AWS's own reference and a policy engine
+	cargo test --all-features --no-run
 	$(PYTEST) tests/iam
 
 fuzz: tools ## 1,000,000 inputs that no one would send

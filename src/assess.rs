@@ -21,11 +21,13 @@ pub struct Rule {
 }
 
 /// The rules, in the order in which an alert gives its reasons.
-pub static RULES: [Rule; 13] = [
+pub static RULES: [Rule; 17] = [
     Rule { levels: 1, when: "the key was used in the 7 days before", applies: used_recently },
     Rule { levels: 1, when: "somebody holds grants on the key", applies: grants_held },
     Rule { levels: 1, when: "deletion was scheduled with the shortest waiting period, 7 days", applies: shortest_wait },
     Rule { levels: 1, when: "imported key material expires within 7 days", applies: expires_soon },
+    Rule { levels: 1, when: "imported key material expires within 24 hours", applies: expires_tomorrow },
+    Rule { levels: 1, when: "the whole CloudHSM cluster was deleted", applies: cluster_deleted },
     Rule { levels: 1, when: "the account's root user did it", applies: by_root },
     Rule { levels: 1, when: "an IAM user did it without a second factor", applies: without_mfa },
     Rule { levels: 1, when: "the key is a multi-Region primary", applies: multi_region_primary },
@@ -46,6 +48,16 @@ pub static RULES: [Rule; 13] = [
     },
     Rule { levels: -1, when: "the key was never used since it was created", applies: never_used },
     Rule { levels: -1, when: "an expected principal did it", applies: expected_principal },
+    Rule {
+        levels: -2,
+        when: "only a condition that can't be verified makes a policy a lockout",
+        applies: unverified_lockout,
+    },
+    Rule {
+        levels: -1,
+        when: "only a condition that can't be verified makes a policy a cut-off",
+        applies: unverified_cutoff,
+    },
     Rule {
         levels: -2,
         when: "CloudFormation changed a part of the guard, as it does when a stack is updated or deleted",
@@ -104,6 +116,17 @@ fn expires_soon(finding: &Finding, _: &Rules) -> Option<String> {
     let Deadline::At(at, _) = finding.deadline else { return None };
     let soon = finding.detection.kind == Kind::KeyMaterialExpiring && at - finding.time <= Duration::days(7);
     soon.then(|| "the key material expires within 7 days".into())
+}
+
+fn expires_tomorrow(finding: &Finding, _: &Rules) -> Option<String> {
+    let Deadline::At(at, _) = finding.deadline else { return None };
+    let soon = finding.detection.kind == Kind::KeyMaterialExpiring && at - finding.time <= Duration::hours(24);
+    soon.then(|| "it does so within 24 hours".into())
+}
+
+fn cluster_deleted(finding: &Finding, _: &Rules) -> Option<String> {
+    let deleted = finding.detection.kind == Kind::KeyStoreClusterLost && finding.origin.event_name == "DeleteCluster";
+    deleted.then(|| "the whole cluster was deleted".into())
 }
 
 /// Who lost the key; the caller of `lost-key-used` is who misses it.
@@ -165,6 +188,19 @@ fn expected_principal(finding: &Finding, rules: &Rules) -> Option<String> {
     expected.then(|| format!("{} is an expected principal", name(role, 256)))
 }
 
+fn unverified_lockout(finding: &Finding, _: &Rules) -> Option<String> {
+    unverified(finding, Kind::KeyPolicyLockout)
+}
+
+fn unverified_cutoff(finding: &Finding, _: &Rules) -> Option<String> {
+    unverified(finding, Kind::KeyPolicyCutoff)
+}
+
+fn unverified(finding: &Finding, kind: Kind) -> Option<String> {
+    (finding.unverified && finding.detection.kind == kind)
+        .then(|| "it is a danger only if the policy spares nobody, which can't be verified".into())
+}
+
 /// Told by what AWS itself fills in; a user agent that says so isn't enough.
 fn by_cloudformation(finding: &Finding, _: &Rules) -> Option<String> {
     let updated = finding.detection.kind == Kind::GuardTampered && finding.actor.tool == Tool::CloudFormation;
@@ -174,7 +210,7 @@ fn by_cloudformation(finding: &Finding, _: &Rules) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::{OptIns, detect};
+    use crate::detect::{Settings, detect};
     use crate::event::Event;
     use crate::key::{Fact, Grants, KeyMetadata};
     use serde_json::{Value, json};
@@ -188,7 +224,7 @@ mod tests {
             "awsRegion": "eu-west-1", "recipientAccountId": "111122223333", "requestParameters": {"keyId": "0f1e2d3c"},
         });
         record.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        detect(&Event::from_value(record), OptIns::default(), TIME).unwrap()
+        detect(&Event::from_value(record), &Settings::default(), TIME).unwrap()
     }
 
     fn severity(finding: &Finding) -> Severity {
@@ -258,7 +294,8 @@ mod tests {
         let import = |valid_to: &str| {
             severity(&finding("ImportKeyMaterial", json!({"requestParameters": {"keyId": "a", "validTo": valid_to}})))
         };
-        assert_eq!(import("Nov 21, 2026, 3:30:00 AM"), Severity::Medium);
+        assert_eq!(import("Nov 22, 2026, 3:12:44 AM"), Severity::High);
+        assert_eq!(import("Nov 22, 2026, 3:12:45 AM"), Severity::Medium);
         assert_eq!(import("Nov 21, 2027, 3:30:00 AM"), Severity::Low);
     }
 
@@ -308,7 +345,7 @@ mod tests {
                     "userIdentity": {"type": "AssumedRole", "invokedBy": invoked_by}, "requestParameters": {"name": "r"},
                 },
             });
-            severity(&detect(&Event::from_value(event), OptIns::default(), TIME).unwrap())
+            severity(&detect(&Event::from_value(event), &Settings::default(), TIME).unwrap())
         };
         assert_eq!(tampered("cloudformation.amazonaws.com".into(), "x"), Severity::Medium);
         assert_eq!(tampered(Value::Null, "cloudformation.amazonaws.com"), Severity::Critical);

@@ -18,6 +18,8 @@ pub enum Kind {
     KeyStoreChanged,
     KeyStoreDeleted,
     KeyPolicyLockout,
+    KeyPolicyCutoff,
+    KeyStoreClusterLost,
     KeyMaterialExpiring,
     KeyMaterialRestored,
     KeyDeletionCancelled,
@@ -60,7 +62,8 @@ pub struct Detection {
 impl Detection {
     /// Whether it tells of a danger, not of the end of one.
     pub fn is_danger(&self) -> bool {
-        self.activity != Activity::Close && !matches!(self.kind, Kind::KeyDeletionCancelled | Kind::GuardTest)
+        self.activity != Activity::Close
+            && !matches!(self.kind, Kind::KeyDeletionCancelled | Kind::KeyStoreConnected | Kind::GuardTest)
     }
 
     /// Whether it tells that a key or key store is lost or on its way to it; an attempt that failed isn't.
@@ -118,7 +121,7 @@ impl Technique {
 }
 
 /// Everything the guard can report.
-pub static CATALOGUE: [Detection; 21] = [
+pub static CATALOGUE: [Detection; 23] = [
     Detection {
         kind: Kind::KeyDeletionScheduled,
         id: "key-deletion-scheduled",
@@ -228,6 +231,30 @@ pub static CATALOGUE: [Detection; 21] = [
         technique: Some(Technique::InhibitSystemRecovery),
     },
     Detection {
+        kind: Kind::KeyPolicyCutoff,
+        id: "key-policy-cutoff",
+        by_default: true,
+        severity: Severity::Medium,
+        activity: Activity::Create,
+        title: "Key policy of a KMS key cuts its users off",
+        happened: "cut off from all but root",
+        meaning: "Nobody but the account's root user can use the key any more, so what is encrypted under it can't be read.",
+        way_back: "As long as somebody may call PutKeyPolicy, the root user at the latest: put back a policy that lets the key's users in.",
+        technique: Some(Technique::ServiceStop),
+    },
+    Detection {
+        kind: Kind::KeyStoreClusterLost,
+        id: "key-store-cluster-lost",
+        by_default: true,
+        severity: Severity::Low,
+        activity: Activity::Create,
+        title: "CloudHSM cluster lost an HSM, or was deleted",
+        happened: "lost an HSM",
+        meaning: "If a custom key store is on this cluster and no HSM is left, every KMS key of that store is unavailable.",
+        way_back: "As long as the cluster or a backup of it exists: give it an HSM again, then connect the store.",
+        technique: Some(Technique::ServiceStop),
+    },
+    Detection {
         kind: Kind::KeyMaterialExpiring,
         id: "key-material-expiring",
         by_default: true,
@@ -280,11 +307,11 @@ pub static CATALOGUE: [Detection; 21] = [
         id: "key-store-connected",
         by_default: true,
         severity: Severity::Informational,
-        activity: Activity::Close,
+        activity: Activity::Update,
         title: "Custom key store connected",
         happened: "connection started",
         meaning: "KMS is connecting the store; once that succeeds, its keys can be used again.",
-        way_back: "Nothing to undo.",
+        way_back: "Nothing to undo; see whether the connection succeeds.",
         technique: None,
     },
     Detection {

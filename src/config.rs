@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::catalogue::Severity;
-use crate::detect::OptIns;
+use crate::detect::{OptIns, Settings};
 use crate::error::Error;
 use crate::escape::inert;
 use crate::key::is_account_id;
+use crate::policy::TrustedSources;
 
 /// The function's name, which Lambda sets.
 pub const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME";
@@ -22,6 +23,8 @@ pub const REPORT_DENIED_ATTEMPTS: &str = "REPORT_DENIED_ATTEMPTS";
 pub const REPORT_LOST_KEY_USE: &str = "REPORT_LOST_KEY_USE";
 /// The roles whose doings are rated a level lower.
 pub const EXPECTED_PRINCIPALS: &str = "EXPECTED_PRINCIPALS";
+/// The networks and organizations that the account's own people call from.
+pub const TRUSTED_SOURCES: &str = "TRUSTED_SOURCES";
 /// How long look-ups may delay an alert.
 pub const ENRICH_TIMEOUT_MS: &str = "ENRICH_TIMEOUT_MS";
 
@@ -38,6 +41,9 @@ pub const STACK_NAME: &str = "STACK_NAME";
 /// The watch function's own log.
 #[cfg(feature = "watch")]
 pub const LOG_GROUP_NAME: &str = "LOG_GROUP_NAME";
+/// The alert function's log.
+#[cfg(feature = "watch")]
+pub const ALERT_LOG_GROUP_NAME: &str = "ALERT_LOG_GROUP_NAME";
 
 /// The log of an organization's heartbeats, at its hub.
 #[cfg(feature = "watch")]
@@ -75,8 +81,8 @@ pub struct Organization {
 /// The part of the set-up that the pure core needs.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// Which opt-in detections are wanted.
-    pub opt_ins: OptIns,
+    /// Which signals are findings.
+    pub settings: Settings,
     /// The mildest severity that is published.
     pub minimum_severity: Severity,
     /// ARNs of IAM roles.
@@ -88,7 +94,7 @@ pub struct Rules {
 impl Default for Rules {
     fn default() -> Self {
         Self {
-            opt_ins: OptIns::default(),
+            settings: Settings::default(),
             minimum_severity: Severity::Informational,
             expected_principals: Vec::new(),
             last_reminder_days: 1,
@@ -109,9 +115,12 @@ impl Config {
             alerts_topic: topic(ALERTS_TOPIC_ARN, value(ALERTS_TOPIC_ARN))?,
             findings_topic: topic(FINDINGS_TOPIC_ARN, value(FINDINGS_TOPIC_ARN))?,
             rules: Rules {
-                opt_ins: OptIns {
-                    denied_attempts: switch(REPORT_DENIED_ATTEMPTS, value(REPORT_DENIED_ATTEMPTS))?,
-                    lost_key_use: switch(REPORT_LOST_KEY_USE, value(REPORT_LOST_KEY_USE))?,
+                settings: Settings {
+                    opt_ins: OptIns {
+                        denied_attempts: switch(REPORT_DENIED_ATTEMPTS, value(REPORT_DENIED_ATTEMPTS))?,
+                        lost_key_use: switch(REPORT_LOST_KEY_USE, value(REPORT_LOST_KEY_USE))?,
+                    },
+                    trusted_sources: trusted_sources(value(TRUSTED_SOURCES))?,
                 },
                 minimum_severity: severity(value(MINIMUM_SEVERITY))?,
                 expected_principals: roles(value(EXPECTED_PRINCIPALS))?,
@@ -133,6 +142,8 @@ pub struct WatchConfig {
     pub stack_name: String,
     /// The function's own log, where it finds what its last run left.
     pub log_group: String,
+    /// The alert function's log, where it finds the ends of dangers that weren't confirmed.
+    pub alert_log_group: Option<String>,
     /// The topic for people.
     pub alerts_topic: String,
     /// The topic for machines.
@@ -159,6 +170,7 @@ impl WatchConfig {
             function_name: given(FUNCTION_NAME, FUNCTION_NAME_TAKES)?,
             stack_name: given(STACK_NAME, "the name of the stack that the guard was deployed as")?,
             log_group: given(LOG_GROUP_NAME, "the name of the function's log group")?,
+            alert_log_group: value(ALERT_LOG_GROUP_NAME),
             alerts_topic: topic(ALERTS_TOPIC_ARN, value(ALERTS_TOPIC_ARN))?,
             findings_topic: topic(FINDINGS_TOPIC_ARN, value(FINDINGS_TOPIC_ARN))?,
             rules: Rules {
@@ -222,6 +234,15 @@ fn severity(value: Option<String>) -> Result<Severity, Error> {
             .map_err(|()| wrong(MINIMUM_SEVERITY, Some(&held), "Informational, Low, Medium, High or Critical")),
     }
 }
+
+fn trusted_sources(value: Option<String>) -> Result<TrustedSources, Error> {
+    TrustedSources::read(&value.unwrap_or_default())
+        .map_err(|held| wrong(TRUSTED_SOURCES, Some(&held), TRUSTED_SOURCES_TAKES))
+}
+
+/// What a list of trusted sources takes.
+pub const TRUSTED_SOURCES_TAKES: &str = "CIDRs other than /0, ids of VPCs, VPC endpoints and organizations, separated by \
+                                         commas, such as 198.51.100.0/24,vpc-0a1b2c3d,vpce-0a1b2c3d,o-a1b2c3d4e5";
 
 fn roles(value: Option<String>) -> Result<Vec<String>, Error> {
     const TAKES: &str = "ARNs of IAM roles, separated by commas, such as arn:aws:iam::111122223333:role/key-admin; \
@@ -292,7 +313,7 @@ mod tests {
         let config = read(&[]).unwrap();
         assert_eq!(config.enrich_timeout, Duration::from_secs(2));
         assert_eq!(config.rules.minimum_severity, Severity::Informational);
-        assert_eq!(config.rules.opt_ins, OptIns::default());
+        assert_eq!(config.rules.settings, Settings::default());
         assert!(config.rules.expected_principals.is_empty());
         assert_eq!(config.organization, None);
     }
@@ -304,14 +325,17 @@ mod tests {
             ("REPORT_DENIED_ATTEMPTS", "TRUE"),
             ("REPORT_LOST_KEY_USE", "true"),
             ("EXPECTED_PRINCIPALS", "arn:aws:iam::111122223333:role/a, arn:aws-cn:iam::111122223333:role/path/b"),
+            ("TRUSTED_SOURCES", "198.51.100.0/24, vpc-0a1b2c3d"),
             ("ENRICH_TIMEOUT_MS", "500"),
             ("READER_ROLE_NAME", "kms-key-guard-spoke-reader"),
             ("HUB_ACCOUNT_ID", "111122223333"),
         ])
         .unwrap();
         assert_eq!(config.rules.minimum_severity, Severity::Medium);
-        assert!(config.rules.opt_ins.denied_attempts && config.rules.opt_ins.lost_key_use);
+        assert!(config.rules.settings.opt_ins.denied_attempts && config.rules.settings.opt_ins.lost_key_use);
         assert_eq!(config.rules.expected_principals.len(), 2);
+        let trusted = TrustedSources::read("198.51.100.0/24,vpc-0a1b2c3d").unwrap();
+        assert_eq!(config.rules.settings.trusted_sources, trusted);
         assert_eq!(config.enrich_timeout, Duration::from_millis(500));
         let (reader_role, account) = ("kms-key-guard-spoke-reader".to_owned(), "111122223333".to_owned());
         assert_eq!(config.organization, Some(Organization { reader_role, account }));
@@ -329,6 +353,8 @@ mod tests {
             ("REPORT_LOST_KEY_USE", "1", "true or false"),
             ("EXPECTED_PRINCIPALS", "arn:aws:sts::111122223333:assumed-role/a/b", "ARNs of IAM roles"),
             ("EXPECTED_PRINCIPALS", "arn:aws:iam::111122223333:role/", "ARNs of IAM roles"),
+            ("TRUSTED_SOURCES", "0.0.0.0/0", "CIDRs other than /0"),
+            ("TRUSTED_SOURCES", "example.com", "ids of VPCs"),
             ("ENRICH_TIMEOUT_MS", "2s", "whole milliseconds"),
             ("ENRICH_TIMEOUT_MS", "10001", "whole milliseconds"),
         ] {

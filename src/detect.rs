@@ -6,15 +6,15 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use time::OffsetDateTime;
+use time::{OffsetDateTime, UtcOffset};
 
 use crate::actor::Actor;
 use crate::catalogue::{Detection, Kind};
 use crate::escape::inert;
-use crate::event::{Event, GUARD_EVENT_SOURCE, KMS_EVENT_SOURCE, Native, Record, Signal};
+use crate::event::{CLOUDHSM_EVENT_SOURCE, Event, GUARD_EVENT_SOURCE, KMS_EVENT_SOURCE, Native, Record, Signal};
 use crate::finding::{self, Assessment, Deadline, Finding, Origin, SPOKE, Source, Step, Subject};
-use crate::key::{KeyArn, KeyFacts, Region, Why, is_account_id, is_key_store_id};
-use crate::policy::{self, Lockout};
+use crate::key::{KeyArn, KeyFacts, Region, Why, is_account_id, is_cluster_id, is_key_store_id};
+use crate::policy::{self, Certainty, Loss, TrustedSources};
 use crate::tamper;
 
 /// Which of the opt-in detections are wanted.
@@ -24,6 +24,21 @@ pub struct OptIns {
     pub denied_attempts: bool,
     /// `lost-key-used`.
     pub lost_key_use: bool,
+}
+
+/// What decides which signals are findings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Which opt-in detections are wanted.
+    pub opt_ins: OptIns,
+    /// Where the account's own people call from, which conditions of key policies are checked against.
+    pub trusted_sources: TrustedSources,
+}
+
+impl From<OptIns> for Settings {
+    fn from(opt_ins: OptIns) -> Self {
+        Self { opt_ins, ..Self::default() }
+    }
 }
 
 /// KMS's cryptographic operations: those that fail when the key is lost.
@@ -57,19 +72,22 @@ pub fn is_silence(event_source: &str, event_name: &str, failed: bool, every_part
     if event_source == KMS_EVENT_SOURCE {
         return !failed && CRYPTOGRAPHIC_CALLS.contains(&event_name);
     }
-    !tamper::is_watched(event_source, event_name, every_part)
+    event_source != CLOUDHSM_EVENT_SOURCE && !tamper::is_watched(event_source, event_name, every_part)
 }
 
 /// Decides what a signal is. None is silence. `now` stands in for a time that the signal doesn't tell.
-pub fn detect(event: &Event, opt_ins: OptIns, now: OffsetDateTime) -> Option<Finding> {
+pub fn detect(event: &Event, settings: &Settings, now: OffsetDateTime) -> Option<Finding> {
     let mut case = Case::default();
     let kind = match &event.signal {
+        Signal::ApiCall(record) | Signal::OtherService(record) if record.event_source == CLOUDHSM_EVENT_SOURCE => {
+            cluster_lost(record, event, &mut case)?
+        }
         Signal::ApiCall(record) | Signal::ServiceEvent(record) if record.event_source != KMS_EVENT_SOURCE => {
             return None;
         }
-        Signal::ApiCall(record) if record.failed => failed_call(record, event, opt_ins, &mut case)?,
+        Signal::ApiCall(record) if record.failed => failed_call(record, event, (settings, now), &mut case)?,
         Signal::ServiceEvent(record) if record.failed => return None,
-        Signal::ApiCall(record) | Signal::ServiceEvent(record) => done(record, event, &mut case)?,
+        Signal::ApiCall(record) | Signal::ServiceEvent(record) => done(record, event, (settings, now), &mut case)?,
         Signal::OtherService(record) if record.failed => return None,
         Signal::OtherService(record) => {
             let done = tamper::judge(record, event.raw.get("requestParameters").unwrap_or(&Value::Null))?;
@@ -115,6 +133,8 @@ struct Case {
     remedy: Vec<Step>,
     /// Whether the danger is over.
     over: bool,
+    /// Whether it is a danger only if a guard that can't be verified is none.
+    unverified: bool,
 }
 
 /// What the alarm of a spoke says: an event didn't get to the hub, or the queue with such events is empty again.
@@ -145,7 +165,7 @@ fn spoke(event: &Event, over: bool, case: &mut Case) {
 
 /// What a record means if what it tells of was done. Which of CloudTrail's event types it is doesn't matter: no API call
 /// has the name of a service event, or the other way round.
-fn done(record: &Record, event: &Event, case: &mut Case) -> Option<Kind> {
+fn done(record: &Record, event: &Event, how: (&Settings, OffsetDateTime), case: &mut Case) -> Option<Kind> {
     Some(match record.event_name.as_str() {
         "ScheduleKeyDeletion" => Kind::KeyDeletionScheduled,
         "DisableKey" => Kind::KeyDisabled,
@@ -173,29 +193,81 @@ fn done(record: &Record, event: &Event, case: &mut Case) -> Option<Kind> {
         "ConnectCustomKeyStore" => Kind::KeyStoreConnected,
         "CancelKeyDeletion" => Kind::KeyDeletionCancelled,
         "EnableKey" => Kind::KeyEnabled,
-        "PutKeyPolicy" => {
-            let key = key_arn(event);
-            let account = key.as_ref().map(KeyArn::account).or(record.recipient_account.as_deref());
-            let arn = key.as_ref().map(KeyArn::to_string);
-            let lockout = policy::lockout(record.request.policy.as_deref(), account, arn.as_deref());
-            if record.request.bypass_lockout_check {
-                case.particulars
-                    .push("The caller switched the policy lockout check off (bypassPolicyLockoutSafetyCheck).".into());
-            } else {
-                lockout.as_ref()?;
-            }
-            case.happened = match &lockout {
-                Some(Lockout::Proved(_)) => None,
-                Some(Lockout::Unclear(_)) => Some("may lock its account out".into()),
-                None => Some("had its policy set with the lockout check off".into()),
-            };
-            case.particulars.extend(lockout.map(|lockout| lockout.sentence().to_owned()));
-            Kind::KeyPolicyLockout
+        "PutKeyPolicy" => return new_policy(record, event, how, case),
+        // Without a policy of its own a key gets the default one.
+        name if makes_a_key(name) && (record.request.policy.is_some() || record.request.bypass_lockout_check) => {
+            return new_policy(record, event, how, case);
         }
         "ImportKeyMaterial" => return imported(record),
         "DeleteKey" => Kind::KeyDeleted,
         "DeleteExpiredKeyMaterial" => Kind::KeyMaterialExpired,
         _ => return None,
+    })
+}
+
+/// Without its HSMs a cluster can't serve the key store that may be on it. Only CloudHSM's own events count.
+fn cluster_lost(record: &Record, event: &Event, case: &mut Case) -> Option<Kind> {
+    let of_cloudhsm = event.envelope.source.as_deref().is_none_or(|source| source == "aws.cloudhsm");
+    let happened = match record.event_name.as_str() {
+        "DeleteHsm" => "lost an HSM",
+        "DeleteCluster" => "deleted",
+        _ => return None,
+    };
+    if record.failed || !of_cloudhsm {
+        return None;
+    }
+    case.happened = Some(happened.into());
+    case.subject = Some(Subject::Cluster { id: record.request.cluster_id.clone().filter(|id| is_cluster_id(id)) });
+    Some(Kind::KeyStoreClusterLost)
+}
+
+/// Whether a call of this name makes a key, which may have a policy from the start.
+fn makes_a_key(event_name: &str) -> bool {
+    matches!(event_name, "CreateKey" | "ReplicateKey")
+}
+
+/// What a new policy takes away, judged as it was set.
+fn new_policy(
+    record: &Record,
+    event: &Event,
+    (settings, now): (&Settings, OffsetDateTime),
+    case: &mut Case,
+) -> Option<Kind> {
+    let key = key_arn(event);
+    let arn = key.as_ref().map(KeyArn::to_string);
+    let setting = policy::Setting {
+        account: key.as_ref().map(KeyArn::account).or(record.recipient_account.as_deref()),
+        key_arn: arn.as_deref(),
+        trusted: &settings.trusted_sources,
+        now: record.event_time.unwrap_or(now),
+    };
+    let policy = record.request.policy.as_deref();
+    let is_default = policy.is_none() && makes_a_key(&record.event_name);
+    let judgement = if is_default { None } else { policy::judge(policy, &setting) };
+    if record.request.bypass_lockout_check {
+        case.particulars
+            .push("The caller switched the policy lockout check off (bypassPolicyLockoutSafetyCheck).".into());
+    } else {
+        judgement.as_ref()?;
+    }
+    let judged = judgement.as_ref().map(|judgement| (judgement.loss, judgement.certainty));
+    case.happened = match judged {
+        Some((_, Certainty::Proved)) => None,
+        Some((Loss::Lockout, Certainty::From(date))) => Some(format!("will lock its account out on {}", date.date())),
+        Some((Loss::Cutoff, Certainty::From(date))) => {
+            Some(format!("will be cut off from all but root on {}", date.date()))
+        }
+        Some((Loss::Lockout, _)) => Some("may lock its account out".into()),
+        Some((Loss::Cutoff, _)) => Some("may be cut off from all but root".into()),
+        None => Some("had its policy set with the lockout check off".into()),
+    };
+    // Without the check a policy may do what it doesn't say yet, so its being off isn't a doubt that a network could end.
+    case.unverified =
+        !record.request.bypass_lockout_check && judged.is_some_and(|(_, certainty)| certainty == Certainty::Unverified);
+    case.particulars.extend(judgement.map(|judgement| judgement.sentence));
+    Some(match judged {
+        Some((Loss::Cutoff, _)) if !record.request.bypass_lockout_check => Kind::KeyPolicyCutoff,
+        _ => Kind::KeyPolicyLockout,
     })
 }
 
@@ -210,10 +282,12 @@ fn imported(record: &Record) -> Option<Kind> {
     (request.import_type.as_deref() != Some("NEW_KEY_MATERIAL")).then_some(Kind::KeyMaterialRestored)
 }
 
-fn failed_call(record: &Record, event: &Event, opt_ins: OptIns, case: &mut Case) -> Option<Kind> {
-    if opt_ins.denied_attempts && is_denied(record) {
+fn failed_call(record: &Record, event: &Event, how: (&Settings, OffsetDateTime), case: &mut Case) -> Option<Kind> {
+    let opt_ins = how.0.opt_ins;
+    // Where no key was made, there is none to lose.
+    if opt_ins.denied_attempts && is_denied(record) && !makes_a_key(&record.event_name) {
         // Only what would have been a danger is an attempt at one: a harmless policy that was refused isn't.
-        done(record, event, &mut Case::default()).filter(|kind| kind.detection().is_danger())?;
+        done(record, event, how, &mut Case::default()).filter(|kind| kind.detection().is_danger())?;
         if !record.request.given {
             case.particulars.push("The record doesn't hold what the call asked for.".into());
         }
@@ -264,9 +338,11 @@ fn finding_of(kind: Kind, event: &Event, case: Case, now: OffsetDateTime) -> Fin
             (_, Some(record)) => Actor::of(record),
             (_, None) => Actor::default(),
         },
-        origin: origin(detection, event, &subject),
+        origin: origin(detection, event, &subject, time),
         subject,
         over: case.over,
+        unverified: case.unverified,
+        replayed: event.envelope.replayed,
         particulars: case.particulars,
         remedy: case.remedy,
         facts: KeyFacts::unknown(Why::NotAsked),
@@ -298,6 +374,13 @@ fn key_arn(event: &Event) -> Option<KeyArn> {
         let here = || KeyArn::new(region(event)?.as_str(), account(event)?, name).ok();
         name.parse().ok().or_else(here)
     };
+    // The new key of ReplicateKey is in another Region than the call; the request and the resources name its primary.
+    let new_key = || event.record()?.response.new_key.as_deref()?.parse().ok();
+    let replica = || {
+        let replica_region = event.record()?.request.replica_region.as_deref()?;
+        let primary = given_key(event)?;
+        KeyArn::new(replica_region, account(event)?, primary.rsplit('/').next()?).ok()
+    };
     let from_response = || complete(event.record()?.response.key_id.as_deref()?);
     let from_resources = || first_key(&event.record()?.resources);
     let from_request = || complete(&given_key(event)?);
@@ -307,6 +390,10 @@ fn key_arn(event: &Event) -> Option<KeyArn> {
         let words = event.record()?.error_message.as_deref()?.split([' ', ',', ';']);
         words.into_iter().find_map(|word| word.trim_end_matches('.').parse().ok())
     };
+    let makes = event.record().is_some_and(|record| makes_a_key(&record.event_name));
+    if let Some(made) = makes.then(|| new_key().or_else(replica)).flatten() {
+        return Some(made);
+    }
     from_response().or_else(from_resources).or_else(from_request).or_else(from_envelope).or_else(from_error)
 }
 
@@ -366,7 +453,7 @@ fn waiting_period_days(record: &Record) -> Option<i64> {
     told.into_iter().flatten().find(|days| (SHORTEST_WAITING_PERIOD_DAYS..=DEFAULT_WAITING_PERIOD_DAYS).contains(days))
 }
 
-fn origin(detection: &Detection, event: &Event, subject: &Subject) -> Origin {
+fn origin(detection: &Detection, event: &Event, subject: &Subject, time: OffsetDateTime) -> Origin {
     let record = event.record();
     let envelope = &event.envelope;
     let event_id = record.and_then(|r| r.event_id.clone());
@@ -382,7 +469,7 @@ fn origin(detection: &Detection, event: &Event, subject: &Subject) -> Origin {
     };
     let region = region(event);
     Origin {
-        uid: uid(detection, event, subject),
+        uid: uid(detection, event, subject, time),
         event_name: record
             .map(|r| r.event_name.clone())
             .or_else(|| envelope.detail_type.clone())
@@ -400,11 +487,12 @@ fn origin(detection: &Detection, event: &Event, subject: &Subject) -> Origin {
     }
 }
 
-/// The same for every delivery of the same event, and for every announcement of the same deletion.
-fn uid(detection: &Detection, event: &Event, subject: &Subject) -> uuid::Uuid {
+/// The same for every delivery of the same event, and for every announcement of the same deletion: a replica of a
+/// multi-Region key can be made again and deleted again, on another day.
+fn uid(detection: &Detection, event: &Event, subject: &Subject, time: OffsetDateTime) -> uuid::Uuid {
     let named = |what: &str, name: &str| finding::named(detection, what, name);
     if let (Kind::KeyDeleted, Subject::Key(arn)) = (detection.kind, subject) {
-        return named("key", &arn.to_string());
+        return named("key", &format!("{arn}\n{}", time.to_offset(UtcOffset::UTC).date()));
     }
     if let Signal::Test { id: Some(id) } = &event.signal {
         return named("test", &id.to_string());
@@ -423,7 +511,10 @@ mod tests {
     use time::macros::datetime;
 
     const NOW: OffsetDateTime = datetime!(2026-11-21 03:12:44 UTC);
-    const ALL: OptIns = OptIns { denied_attempts: true, lost_key_use: true };
+    const ALL: Settings = Settings {
+        opt_ins: OptIns { denied_attempts: true, lost_key_use: true },
+        trusted_sources: TrustedSources::NONE,
+    };
 
     fn call(name: &str, fields: Value) -> Event {
         let mut record = json!({
@@ -437,14 +528,14 @@ mod tests {
     }
 
     fn found(event: &Event) -> Option<Finding> {
-        detect(event, OptIns::default(), NOW)
+        detect(event, &Settings::default(), NOW)
     }
 
     #[test]
     fn denied_call_is_not_a_loss() {
         let event = call("ScheduleKeyDeletion", json!({"errorCode": "AccessDenied", "errorMessage": "no"}));
         assert!(found(&event).is_none());
-        assert_eq!(detect(&event, ALL, NOW).unwrap().detection.id, "key-loss-denied");
+        assert_eq!(detect(&event, &ALL, NOW).unwrap().detection.id, "key-loss-denied");
     }
 
     #[test]
@@ -453,14 +544,14 @@ mod tests {
             "ScheduleKeyDeletion",
             json!({"errorCode": "KMSInvalidStateException", "errorMessage": "x is pending deletion."}),
         );
-        assert!(detect(&event, ALL, NOW).is_none());
+        assert!(detect(&event, &ALL, NOW).is_none());
     }
 
     #[test]
     fn refused_call_is_of_the_trails_account_whatever_key_it_named() {
         let elsewhere = "arn:aws:kms:us-east-1:999999999999:key/abc";
         let event = call("DisableKey", json!({"errorCode": "AccessDenied", "requestParameters": {"keyId": elsewhere}}));
-        let finding = detect(&event, ALL, NOW).unwrap();
+        let finding = detect(&event, &ALL, NOW).unwrap();
         assert_eq!(
             (finding.account(), finding.region().map(Region::as_str)),
             (Some("111122223333"), Some("eu-west-1"))
@@ -472,11 +563,11 @@ mod tests {
         let arn = "arn:aws:kms:eu-west-1:111122223333:key/0f1e2d3c";
         let failed = |name: &str, code: &str, message: String| {
             let fields = json!({"errorMessage": message, "errorCode": code, "requestParameters": null});
-            detect(&call(name, fields), ALL, NOW).unwrap().story()
+            detect(&call(name, fields), &ALL, NOW).unwrap().story()
         };
         assert_eq!(failed("Encrypt", "DisabledException", format!("{arn} is disabled.")), arn);
         let denied = format!("User: x is not authorized to perform: y on resource: {arn} with an explicit deny");
-        assert_eq!(failed("ScheduleKeyDeletion", "AccessDenied", denied), arn);
+        assert_eq!(failed("ScheduleKeyDeletion", "AccessDenied", denied), format!("{arn}#attempt"));
     }
 
     #[test]
@@ -581,7 +672,7 @@ mod tests {
 
     #[test]
     fn lost_key_is_told_by_code_or_message() {
-        let used = |fields: Value| detect(&call("Decrypt", fields), ALL, NOW).map(|f| f.detection.id);
+        let used = |fields: Value| detect(&call("Decrypt", fields), &ALL, NOW).map(|f| f.detection.id);
         assert_eq!(used(json!({"errorCode": "DisabledException"})), Some("lost-key-used"));
         assert_eq!(
             used(json!({"errorCode": "KMSInvalidStateException", "errorMessage": "k is pending deletion."})),

@@ -8,10 +8,10 @@ use aws_sdk_kms::Client;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::DateTime;
 use aws_sdk_kms::types::{
-    GrantConstraints, GrantListEntry, KeyManagerType, KeyMetadata as Described, MultiRegionKeyType,
+    AliasListEntry, GrantConstraints, GrantListEntry, KeyManagerType, KeyMetadata as Described, MultiRegionKeyType,
 };
 use time::OffsetDateTime;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::catalogue::Kind;
 use crate::finding::{Deadline, Finding, Source};
@@ -26,14 +26,34 @@ pub const MOST_GRANTS: usize = GRANT_PAGES * GRANTS_A_PAGE as usize;
 const GRANT_PAGES: usize = 3;
 const GRANTS_A_PAGE: i32 = 100;
 
+/// How long to wait before KMS is asked again; it doubles every time.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+
 /// Asks KMS about the finding's key and puts the answers in. Returns within `budget`.
 pub async fn enrich(finding: &mut Finding, kms: &Client, budget: Duration) {
+    let until = Instant::now() + budget;
     finding.facts = match finding.key() {
         Some(_) if budget.is_zero() => KeyFacts::unknown(Why::NotAsked),
-        Some(arn) => look_up(kms, arn, budget).await,
+        Some(arn) => look_up(kms, arn, until).await,
         None => KeyFacts::unknown(Why::NoKey),
     };
+    ask_for_the_end(finding, kms, until).await;
     finding.deadline = deadline(finding);
+}
+
+/// KMS is eventually consistent: as long as it contradicts the end of a danger, and there is time, it is asked again.
+/// <https://docs.aws.amazon.com/kms/latest/developerguide/accessing-kms.html#programming-eventual-consistency>
+async fn ask_for_the_end(finding: &mut Finding, kms: &Client, until: Instant) {
+    let mut wait = FIRST_WAIT;
+    while finding.awaits_confirmation() && finding.state().is_some() && Instant::now() + wait < until {
+        let Some(arn) = finding.key().map(KeyArn::to_string) else { return };
+        sleep(wait).await;
+        wait *= 2;
+        let answer = within(until, async { told(kms.describe_key().key_id(&arn).send().await?.key_metadata) }).await;
+        if let Fact::Known(described) = answer {
+            finding.facts.metadata = Fact::Known(metadata(described));
+        }
+    }
 }
 
 /// Leaves every fact unknown for this reason.
@@ -63,14 +83,13 @@ fn deadline(finding: &Finding) -> Deadline {
     }
 }
 
-async fn look_up(kms: &Client, arn: &KeyArn, budget: Duration) -> KeyFacts {
-    let until = Instant::now() + budget;
+async fn look_up(kms: &Client, arn: &KeyArn, until: Instant) -> KeyFacts {
     let arn = arn.to_string();
     let (metadata, aliases, tags, last_usage, grants) = tokio::join!(
         within(until, async { told(kms.describe_key().key_id(&arn).send().await?.key_metadata).map(metadata) }),
         within(until, async {
             let aliases = told(kms.list_aliases().key_id(&arn).send().await?.aliases)?;
-            Ok(aliases.into_iter().filter_map(|alias| alias.alias_name).collect())
+            Ok(longest_first(aliases))
         }),
         within(until, async {
             let tags = told(kms.list_resource_tags().key_id(&arn).send().await?.tags)?;
@@ -79,8 +98,31 @@ async fn look_up(kms: &Client, arn: &KeyArn, budget: Duration) -> KeyFacts {
         within(until, last_usage(kms, &arn)),
         grants(kms, &arn, until),
     );
-    KeyFacts { metadata, aliases, tags, last_usage, grants }
+    let (aliases, alias_since) = match aliases {
+        Fact::Known((aliases, since)) => (Fact::Known(aliases), since),
+        Fact::Unknown(why) => (Fact::Unknown(why), None),
+    };
+    KeyFacts { metadata, aliases, alias_since, tags, last_usage, grants }
 }
+
+/// The aliases, the one that has been on the key longest first, and since when that has been. Whoever attaches one now, or
+/// moves one here, doesn't choose what the key is called: CreationDate survives a move, LastUpdatedDate doesn't.
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_AliasListEntry.html>
+fn longest_first(aliases: Vec<AliasListEntry>) -> (Vec<String>, Option<OffsetDateTime>) {
+    let mut dated: Vec<_> = aliases
+        .into_iter()
+        .filter_map(|alias| {
+            let since = alias.last_updated_date.or(alias.creation_date).as_ref().and_then(instant);
+            Some((since, alias.alias_name?))
+        })
+        .collect();
+    dated.sort_by_key(|(since, _)| since.unwrap_or(OffsetDateTime::UNIX_EPOCH + MOST_DAYS));
+    let since = dated.first().and_then(|(since, _)| *since);
+    (dated.into_iter().map(|(_, name)| name).collect(), since)
+}
+
+/// Beyond any date that KMS tells.
+const MOST_DAYS: time::Duration = time::Duration::days(365 * 7_000);
 
 /// What KMS always tells in an answer; one without it is no answer, and not an empty list.
 fn told<T>(part: Option<T>) -> Result<T, Why> {
@@ -215,4 +257,25 @@ fn named_resources(constraints: &GrantConstraints) -> impl Iterator<Item = (Stri
 fn instant(time: &DateTime) -> Option<OffsetDateTime> {
     let time = OffsetDateTime::from_unix_timestamp(time.secs()).ok()?;
     (1970..=9000).contains(&time.year()).then_some(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alias_that_has_been_on_the_key_longest_comes_first_and_one_that_was_moved_here_last() {
+        let alias = |name: &str, created: Option<i64>, attached: Option<i64>| {
+            let dates = AliasListEntry::builder().set_creation_date(created.map(DateTime::from_secs));
+            dates.set_last_updated_date(attached.map(DateTime::from_secs)).alias_name(name).build()
+        };
+        let (names, since) = longest_first(vec![
+            alias("alias/undated", None, None),
+            alias("alias/moved", Some(1_000), Some(9_000)),
+            alias("alias/old", Some(5_000), None),
+        ]);
+        assert_eq!(names, ["alias/old", "alias/moved", "alias/undated"]);
+        assert_eq!(since, OffsetDateTime::from_unix_timestamp(5_000).ok());
+        assert_eq!(longest_first(Vec::new()), (Vec::new(), None));
+    }
 }

@@ -3,7 +3,7 @@
 //! Everything outside the project's own words goes through here on its way into a Subject, the text alert, a reason or
 //! a title. The result is plain and reads the same everywhere: nothing in it is a line break, a control or invisible
 //! character, a bidirectional mark, a bracket that opens markup, or an address with a scheme or a `www.` that a mail client
-//! would turn into a link. (Some clients link a bare domain too; those can't be told from the names in ARNs and user ids.)
+//! would turn into a link. Some clients link a bare domain too: [`label`] breaks those up where they can't be part of a name.
 
 use std::fmt::Write;
 
@@ -39,6 +39,27 @@ pub fn name(text: &str, max: usize) -> String {
         return text.to_owned();
     }
     format!("\"{}\"", inert(text, max).replace('"', "\\\""))
+}
+
+/// Text of the key's owner, such as a tag, likewise; a bare domain in it is broken up too, which some mail clients link. In
+/// ARNs and user ids one is part of the name.
+pub fn label(text: &str, max: usize) -> String {
+    let broken = without_domains(&inert(text, max));
+    if is_plain(text) && broken == text { broken } else { format!("\"{}\"", broken.replace('"', "\\\"")) }
+}
+
+/// The text with `[.]` for every dot that a mail client could take for one of a domain's: between a letter or digit and two
+/// letters at least.
+pub fn without_domains(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for (at, c) in text.char_indices() {
+        let before = text.get(..at).and_then(|before| before.chars().next_back());
+        let mut after = text.get(at + c.len_utf8()..).unwrap_or_default().chars();
+        let ends = after.next().is_some_and(char::is_alphabetic) && after.next().is_some_and(char::is_alphanumeric);
+        let is_dot = c == '.' && before.is_some_and(char::is_alphanumeric) && ends;
+        if is_dot { out.push_str("[.]") } else { out.push(c) }
+    }
+    out
 }
 
 /// The longest name that AWS gives to anything in an alert, in bytes.
@@ -94,6 +115,16 @@ mod tests {
         assert_eq!(inert("[x](https://evil.example)", 100), r"\u{5b}x\u{5d}(https[:]//evil.example)");
         assert_eq!(inert("WWW.evil.example", 100), "WWW[.]evil.example");
         assert_eq!(name("a\" b", 64), "\"a\\\" b\"");
+    }
+
+    #[test]
+    fn bare_domain_is_broken_up_and_other_dots_stay() {
+        assert_eq!(label("see evil.example/x now", 100), r#""see evil[.]example/x now""#);
+        assert_eq!(label("alias/login.evil.example", 100), r#""alias/login[.]evil[.]example""#);
+        assert_eq!(label("v1.2", 100), "v1.2");
+        assert_eq!(label("payments-db", 100), "payments-db");
+        assert_eq!(label("End. Next", 100), r#""End. Next""#);
+        assert_eq!(without_domains("1.2.a.io"), "1.2.a[.]io");
     }
 
     #[test]

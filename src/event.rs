@@ -16,6 +16,8 @@ use crate::json::{array, instant, kind, number, parse, text, timestamp, truth};
 
 /// The source of every event this guard listens to, in the record's own words.
 pub const KMS_EVENT_SOURCE: &str = "kms.amazonaws.com";
+/// The source of CloudHSM's events, whose clusters hold the keys of some custom key stores.
+pub const CLOUDHSM_EVENT_SOURCE: &str = "cloudhsm.amazonaws.com";
 /// The detail-type of a CloudTrail record about an API call.
 pub const API_CALL: &str = "AWS API Call via CloudTrail";
 /// The detail-type of a CloudTrail record about something that a service did by itself.
@@ -65,6 +67,9 @@ pub struct Envelope {
     pub time: Option<OffsetDateTime>,
     /// ARNs.
     pub resources: Vec<String>,
+    /// Whether somebody had an archive send it again, so that it may be long past.
+    /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-replay-archived-event.html>
+    pub replayed: bool,
 }
 
 impl Envelope {
@@ -77,10 +82,11 @@ impl Envelope {
         if let (Some(place), Some(detail)) = (event.get_mut("detail"), detail) {
             *place = detail;
         }
-        match typed {
+        let envelope = match typed {
             Ok(typed) => Self::typed(typed),
             Err(_) => Self::leniently(event),
-        }
+        };
+        Self { replayed: event.get("replay-name").is_some_and(|name| !name.is_null()), ..envelope }
     }
 
     fn typed(event: EventBridgeEvent) -> Self {
@@ -93,6 +99,7 @@ impl Envelope {
             region: event.region.filter(given),
             time: event.time.and_then(|time| timestamp(&time.to_rfc3339())),
             resources: event.resources.unwrap_or_default(),
+            replayed: false,
         }
     }
 
@@ -105,6 +112,7 @@ impl Envelope {
             region: text(event, "region"),
             time: text(event, "time").and_then(|time| timestamp(&time)),
             resources: array(event.get("resources")).filter_map(|v| v.as_str().map(str::to_owned)).collect(),
+            replayed: false,
         }
     }
 }
@@ -251,15 +259,19 @@ pub struct RequestParameters {
     pub pending_window: bool,
     /// ScheduleKeyDeletion: days.
     pub pending_window_days: Option<i64>,
+    /// CloudHSM: the cluster.
+    pub cluster_id: Option<String>,
     /// The custom key store.
     pub key_store_id: Option<String>,
     /// UpdateCustomKeyStore: the parameters that change, by name.
     pub parameters: Vec<String>,
     /// DeleteImportedKeyMaterial: the one material that is meant.
     pub key_material_id: Option<String>,
-    /// PutKeyPolicy: the new policy, JSON text.
+    /// PutKeyPolicy, CreateKey, ReplicateKey: the new policy, JSON text.
     pub policy: Option<String>,
-    /// PutKeyPolicy: whether the caller switched the lockout check off.
+    /// ReplicateKey: where the new key is.
+    pub replica_region: Option<String>,
+    /// The same three: whether the caller switched the lockout check off.
     pub bypass_lockout_check: bool,
     /// ImportKeyMaterial: `KEY_MATERIAL_EXPIRES` or `KEY_MATERIAL_DOES_NOT_EXPIRE`.
     pub expiration_model: Option<String>,
@@ -274,6 +286,8 @@ pub struct RequestParameters {
 pub struct ResponseElements {
     /// The key's ARN.
     pub key_id: Option<String>,
+    /// CreateKey, ReplicateKey: the new key's ARN.
+    pub new_key: Option<String>,
     /// The key's state after the call.
     pub key_state: Option<String>,
     /// ScheduleKeyDeletion: days.
@@ -429,10 +443,12 @@ fn record(detail: &Value, event_name: String, event_source: String) -> Record {
                 .find_map(|(holder, field)| text(holder, field)),
             pending_window: request.get("pendingWindowInDays").is_some_and(|days| !days.is_null()),
             pending_window_days: number(request, "pendingWindowInDays"),
+            cluster_id: text(request, "clusterId"),
             key_store_id: text(request, "customKeyStoreId"),
             parameters: request.as_object().into_iter().flatten().map(|(name, _)| name.clone()).take(16).collect(),
             key_material_id: text(request, "keyMaterialId"),
             policy: text(request, "policy"),
+            replica_region: text(request, "replicaRegion"),
             bypass_lockout_check: truth(request, "bypassPolicyLockoutSafetyCheck").unwrap_or(false),
             expiration_model: text(request, "expirationModel"),
             valid_to: instant(request, "validTo"),
@@ -440,6 +456,9 @@ fn record(detail: &Value, event_name: String, event_source: String) -> Record {
         },
         response: ResponseElements {
             key_id: text(response, "keyId"),
+            new_key: ["keyMetadata", "replicaKeyMetadata"]
+                .into_iter()
+                .find_map(|metadata| text(response.get(metadata)?, "arn")),
             key_state: text(response, "keyState"),
             pending_window_days: number(response, "pendingWindowInDays"),
             deletion_date: instant(response, "deletionDate"),

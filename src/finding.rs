@@ -35,6 +35,11 @@ pub struct Finding {
     pub time: OffsetDateTime,
     /// Whether the danger that the detection tells of is over: told by what the guard looks after itself.
     pub over: bool,
+    /// Whether it is a danger only if something that can't be verified, such as the network a policy spares, isn't the
+    /// account's own.
+    pub unverified: bool,
+    /// Whether an archive sent its event again, so that it says nothing about now.
+    pub replayed: bool,
     /// Until when it can be undone.
     pub deadline: Deadline,
     /// Who did it.
@@ -72,6 +77,8 @@ impl Finding {
             subject,
             time,
             over: false,
+            unverified: false,
+            replayed: false,
             deadline: Deadline::None,
             actor: Actor::default(),
             origin: Origin {
@@ -90,19 +97,30 @@ impl Finding {
         }
     }
 
+    /// The severity that `MinimumSeverity` is compared with: what can't be verified may be as bad as High.
+    pub fn worst_case(&self) -> Severity {
+        let least = if self.unverified { Severity::High } else { Severity::Informational };
+        self.assessment.severity.max(least)
+    }
+
     /// Whether this finding is about a danger, not about the end of one.
     pub fn is_danger(&self) -> bool {
         self.detection.is_danger() && !self.over
     }
 
-    /// Where in the key's story it stands: the catalogue's, but material that is back doesn't end the story of a key that
-    /// still can't be used.
+    /// Where in the key's story it stands: the catalogue's, but an end that KMS doesn't confirm is none, and neither is one
+    /// that an archive sent again.
     pub fn activity(&self) -> Activity {
-        match self.detection.kind {
+        match self.detection.activity {
             _ if self.over => Activity::Close,
-            Kind::KeyMaterialRestored if self.state().is_some_and(|state| state != "Enabled") => Activity::Update,
-            _ => self.detection.activity,
+            Activity::Close if self.replayed || self.state() != Some("Enabled") => Activity::Update,
+            activity => activity,
         }
+    }
+
+    /// Whether it tells of an end that KMS may still confirm.
+    pub fn awaits_confirmation(&self) -> bool {
+        self.detection.activity == Activity::Close && self.activity() != Activity::Close && !self.replayed
     }
 
     /// How many days of the calendar (UTC) lie between the finding's time and its deadline; None without a date. What
@@ -125,7 +143,7 @@ impl Finding {
 
     /// What isn't known about the key, each with the reason; nothing where the finding is about the guard.
     pub fn unknown(&self) -> impl Iterator<Item = (&'static str, &Why)> {
-        let of_key = !matches!(self.subject, Subject::Guard { .. });
+        let of_key = !matches!(self.subject, Subject::Cluster { .. } | Subject::Guard { .. });
         self.facts.gaps().into_iter().filter_map(move |(fact, why)| Some((fact, why.filter(|_| of_key)?)))
     }
 
@@ -150,8 +168,29 @@ impl Finding {
         if self.detection.kind == Kind::KeyLossDenied { trail.or(key) } else { key.or(trail) }
     }
 
-    /// The story this finding belongs to: the same for everything about one key or key store.
+    /// The story this finding belongs to: the same for everything about one kind of danger to one key or key store, so that
+    /// the end of one danger doesn't end another, and nobody's refused call is written into it.
     pub fn story(&self) -> String {
+        let danger = match self.detection.kind {
+            Kind::KeyMaterialDeleted
+            | Kind::KeyMaterialExpired
+            | Kind::KeyMaterialExpiring
+            | Kind::KeyMaterialRestored => "#material",
+            Kind::KeyAtRisk if self.lacks_material() => "#material",
+            Kind::KeyPolicyLockout | Kind::KeyPolicyCutoff => "#policy",
+            Kind::KeyLossDenied => "#attempt",
+            _ => "",
+        };
+        self.thing() + danger
+    }
+
+    /// Whether the key waits for its material, or is about to lose it, and isn't lost otherwise.
+    fn lacks_material(&self) -> bool {
+        matches!(self.state(), Some("PendingImport" | "Enabled"))
+    }
+
+    /// What all stories of one key or key store begin with.
+    fn thing(&self) -> String {
         let place = || {
             let region = self
                 .region()
@@ -165,12 +204,12 @@ impl Finding {
         };
         match &self.subject {
             Subject::Key(arn) => arn.to_string(),
-            Subject::KeyStore { id: Some(id), .. } => format!("{}/{id}", place()),
             // The account and the Region say which one.
             Subject::Guard { kind: SPOKE, .. } => format!("{}/spoke", place()),
+            Subject::KeyStore { id: Some(id), .. } | Subject::Cluster { id: Some(id) } => format!("{}/{id}", place()),
             Subject::Guard { part, .. } => format!("{}/guard/{part}", place()),
             Subject::Unknown { given: Some(given) } if is_plain(given) => format!("{}/{given}", place()),
-            Subject::KeyStore { id: None, .. } | Subject::Unknown { .. } => {
+            Subject::KeyStore { id: None, .. } | Subject::Cluster { id: None } | Subject::Unknown { .. } => {
                 format!("{}/{}", place(), self.origin.uid)
             }
         }
@@ -188,6 +227,11 @@ pub enum Subject {
         id: Option<String>,
         /// The name its owner gave it.
         name: Option<String>,
+    },
+    /// A CloudHSM cluster, which a custom key store may be on.
+    Cluster {
+        /// Such as `cluster-1a23b4cdefg`; None if the record holds none that can be one.
+        id: Option<String>,
     },
     /// The guard itself, or what it sees by.
     Guard {

@@ -97,7 +97,7 @@ impl Guard {
         left: impl Fn() -> Duration,
     ) -> Result<AlertOutcome, Error> {
         let event = Event::read(payload);
-        let Some(mut finding) = detect(&event, self.config.rules.opt_ins, now) else {
+        let Some(mut finding) = detect(&event, &self.config.rules.settings, now) else {
             log_silence(&event);
             return Ok(AlertOutcome { outcome: "silent", detection: None, severity: None, uid: None });
         };
@@ -108,8 +108,8 @@ impl Guard {
         }
         finding.assessment = assess(&finding, &self.config.rules);
         // Whoever asked for a test waits for it.
-        let held_back = finding.assessment.severity < self.config.rules.minimum_severity
-            && finding.detection.kind != Kind::GuardTest;
+        let held_back =
+            finding.worst_case() < self.config.rules.minimum_severity && finding.detection.kind != Kind::GuardTest;
         // Before publishing: a topic that was deleted first mustn't silence the mass-event alarm too.
         self.metrics.finding(&finding, held_back);
         if held_back {
@@ -151,6 +151,8 @@ fn finished(finding: &Finding, outcome: &'static str, publish_ms: Option<u64>) -
         unknown = unknown.join(", "),
         failed_look_ups = failed_look_ups(finding),
         publish_ms,
+        // The watch function looks for these, and sends the all-clear when KMS confirms it.
+        unconfirmed = finding.awaits_confirmation().then_some("yes"),
         outcome,
         "alert"
     );

@@ -236,8 +236,10 @@ impl Why {
 pub struct KeyFacts {
     /// DescribeKey.
     pub metadata: Fact<KeyMetadata>,
-    /// ListAliases for this key, each beginning with `alias/`.
+    /// ListAliases for this key, each beginning with `alias/`; the one that has been on it longest first.
     pub aliases: Fact<Vec<String>>,
+    /// Since when the first of them has been on the key, if KMS tells.
+    pub alias_since: Option<OffsetDateTime>,
     /// ListResourceTags, as key and value.
     pub tags: Fact<Vec<(String, String)>>,
     /// GetKeyLastUsage.
@@ -252,6 +254,7 @@ impl KeyFacts {
         Self {
             metadata: Fact::Unknown(why.clone()),
             aliases: Fact::Unknown(why.clone()),
+            alias_since: None,
             tags: Fact::Unknown(why.clone()),
             last_usage: Fact::Unknown(why.clone()),
             grants: Fact::Unknown(why),
@@ -338,6 +341,12 @@ pub struct Grants {
 /// Whether a text can be a custom key store's id, such as `cks-1234567890abcdef0`.
 pub(crate) fn is_key_store_id(id: &str) -> bool {
     let rest = id.strip_prefix("cks-").unwrap_or_default();
+    (1..=64).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
+/// Whether a text can be a CloudHSM cluster's id, such as `cluster-1a23b4cdefg`.
+pub(crate) fn is_cluster_id(id: &str) -> bool {
+    let rest = id.strip_prefix("cluster-").unwrap_or_default();
     (1..=64).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 

@@ -24,6 +24,7 @@
 //! | `REPORT_DENIED_ATTEMPTS` | `true` or `false` | `false` |
 //! | `REPORT_LOST_KEY_USE` | `true` or `false` | `false` |
 //! | `EXPECTED_PRINCIPALS` | ARNs of IAM roles, separated by commas | none |
+//! | `TRUSTED_SOURCES` | CIDRs, `vpc-…`, `vpce-…` and `o-…`, separated by commas: where the account's own people call from | none |
 //! | `ENRICH_TIMEOUT_MS` | milliseconds, 0 to 10000; 0 means no look-ups | `2000` |
 //! | `READER_ROLE_NAME` | the name of the role to look keys up with in the other accounts of an organization | none: one account |
 //! | `HUB_ACCOUNT_ID` | the function's own account, where no role is needed | required with `READER_ROLE_NAME` |
@@ -35,6 +36,7 @@
 //! | `ALERTS_TOPIC_ARN`, `FINDINGS_TOPIC_ARN`, `MINIMUM_SEVERITY` | as above | as above |
 //! | `STACK_NAME` | the stack whose parts it checks | required |
 //! | `LOG_GROUP_NAME` | its own log group, where it finds what its last run left | required |
+//! | `ALERT_LOG_GROUP_NAME` | the alert function's log group, where it finds the ends of dangers that KMS hadn't confirmed | none: no all-clear is sent later |
 //! | `HEARTBEAT_LOG_GROUP` | the log group with the heartbeats of an organization's spokes | none: one account |
 //! | `REMINDER_DAYS` | whole days from 1 to 30, separated by commas | `7,3,1` |
 

@@ -22,7 +22,7 @@ pub(super) static TARGETS: About = About {
 };
 
 /// The calls that put a key at risk or take it out of risk, as the first rule names them.
-pub(super) const CALLS: [&str; 11] = [
+pub(super) const CALLS: [&str; 13] = [
     "ScheduleKeyDeletion",
     "DisableKey",
     "DeleteImportedKeyMaterial",
@@ -30,6 +30,8 @@ pub(super) const CALLS: [&str; 11] = [
     "UpdateCustomKeyStore",
     "DeleteCustomKeyStore",
     "PutKeyPolicy",
+    "CreateKey",
+    "ReplicateKey",
     "ImportKeyMaterial",
     "CancelKeyDeletion",
     "EnableKey",

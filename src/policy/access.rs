@@ -1,10 +1,8 @@
 //! Whether a resource's policy lets somebody do something.
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html>
 
-use serde_json::Value;
-
 use super::condition::{Context, ContextKey, any, not};
-use super::{has_action, is_for, knows_variables, one_or_many, texts};
+use super::document::{Document, Principals, Statement};
 
 /// A request that a policy is asked about.
 pub(crate) struct AccessRequest<'a> {
@@ -33,16 +31,17 @@ pub(crate) enum Answer {
 impl AccessRequest<'_> {
     /// What this policy, as JSON text, says to it.
     pub(crate) fn under(&self, policy: &str) -> Answer {
-        let Some(policy) = serde_json::from_str::<Value>(policy).ok().filter(Value::is_object) else {
-            return Answer::Unclear;
+        let Ok(document) = Document::read(policy) else { return Answer::Unclear };
+        let asked = Asked { request: self, variables: document.variables };
+        // A statement that isn't written as IAM knows it may say either.
+        let said = |denies: bool| {
+            any(document.statements.iter().map(|statement| match statement {
+                Ok(statement) if statement.denies != denies => Some(false),
+                Ok(statement) => asked.is_meant_by(statement),
+                Err(_) => None,
+            }))
         };
-        let asked = Asked { request: self, variables: knows_variables(&policy) };
-        let statements = one_or_many(policy.get("Statement").unwrap_or(&Value::Null));
-        let said = |effect: &str| {
-            let about = statements.iter().filter(|statement| statement["Effect"] == effect);
-            any(about.map(|statement| asked.is_meant_by(statement)))
-        };
-        match (said("Deny"), said("Allow")) {
+        match (said(true), said(false)) {
             (Some(true), _) => Answer::Forbidden,
             (None, _) => Answer::Unclear,
             (_, Some(true)) => Answer::Allowed,
@@ -51,17 +50,20 @@ impl AccessRequest<'_> {
         }
     }
 
-    /// Whether the caller is among these principals: by name, or by its account.
-    fn is_one_of(&self, principals: &Value) -> bool {
-        if principals == "*" {
-            return true;
-        }
-        let named = principals.as_object().into_iter().flatten().flat_map(|(_, names)| texts(names));
+    /// Whether the caller is among these principals: by name, or by its account. A role that a `NotPrincipal` lists has
+    /// sessions that it needn't list, so that can't be told.
+    fn is_one_of(&self, principals: &Principals) -> Option<bool> {
         let account = self.principal.split(':').nth(4).unwrap_or_default();
-        named.into_iter().any(|name| {
-            let root = !account.is_empty() && (name == account || name.ends_with(&format!(":iam::{account}:root")));
-            name == "*" || name == self.principal || root
-        })
+        let named = principals.everybody
+            || principals.aws.iter().chain(&principals.others).any(|name| {
+                let root = !account.is_empty() && (name == account || name.ends_with(&format!(":iam::{account}:root")));
+                name == self.principal || root
+            });
+        match (principals.negated, named) {
+            (false, named) => Some(named),
+            (true, true) if !account.is_empty() => None,
+            (true, named) => Some(!named),
+        }
     }
 }
 
@@ -85,17 +87,12 @@ impl Context for Asked<'_> {
 
 impl Asked<'_> {
     /// Whether a statement is about this request; None if that can't be judged.
-    fn is_meant_by(&self, statement: &Value) -> Option<bool> {
-        let principal = match (&statement["Principal"], &statement["NotPrincipal"]) {
-            (Value::Null, Value::Null) => None,
-            (Value::Null, others) => Some(!self.request.is_one_of(others)),
-            (these, _) => Some(self.request.is_one_of(these)),
-        };
+    fn is_meant_by(&self, statement: &Statement) -> Option<bool> {
         let parts = [
-            Some(has_action(statement, self.request.action)),
-            is_for(statement, self, Some(self.request.resource)),
-            principal,
-            self.meets(&statement["Condition"]),
+            Some(statement.has_action(&self.request.action.to_ascii_lowercase())),
+            statement.is_for(self, Some(self.request.resource)),
+            self.request.is_one_of(&statement.principals),
+            self.meets(&statement.conditions),
         ];
         not(any(parts.into_iter().map(not)))
     }
@@ -104,7 +101,7 @@ impl Asked<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     const RULE: &str = "arn:aws:events:eu-west-1:111122223333:rule/guard";
 

@@ -103,6 +103,7 @@ pub(crate) fn display_name(finding: &Finding) -> String {
             let plain = name.as_deref().filter(|name| crate::escape::is_plain(name));
             plain.or(id.as_deref()).unwrap_or("unknown").to_owned()
         }
+        Subject::Cluster { id } => id.as_deref().unwrap_or("unknown").to_owned(),
         Subject::Guard { part, .. } => part.clone(),
         Subject::Unknown { .. } => "unknown".into(),
     }

@@ -181,6 +181,7 @@ impl Shape<'_> {
         let (uid, kind) = match &finding.subject {
             Subject::Key(arn) => (Some(arn.to_string()), "AWS::KMS::Key"),
             Subject::KeyStore { id, .. } => (id.clone(), "AWS::KMS::CustomKeyStore"),
+            Subject::Cluster { id } => (id.clone(), "AWS::CloudHSM::Cluster"),
             Subject::Guard { kind, part } => (Some(part.clone()), *kind),
             Subject::Unknown { .. } => (None, "AWS::KMS::Key"),
         };
@@ -202,7 +203,7 @@ impl Shape<'_> {
         let given = match &finding.subject {
             Subject::Unknown { given } => given.as_deref(),
             Subject::KeyStore { name, .. } => name.as_deref(),
-            Subject::Key(_) | Subject::Guard { .. } => None,
+            Subject::Key(_) | Subject::Cluster { .. } | Subject::Guard { .. } => None,
         };
         o.put("given_name", given.map(|given| cut(given, 256)));
         if let Some(metadata) = metadata {
@@ -273,6 +274,7 @@ fn api(o: &mut Object, finding: &Finding) {
 fn api_version(event_source: &str) -> &'static str {
     match event_source {
         "cloudformation.amazonaws.com" => "2010-05-15",
+        "cloudhsm.amazonaws.com" => "2017-04-28",
         "cloudtrail.amazonaws.com" => "2013-11-01",
         "events.amazonaws.com" => "2015-10-07",
         "iam.amazonaws.com" => "2010-05-08",

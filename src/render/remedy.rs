@@ -32,6 +32,7 @@ fn steps(finding: &Finding) -> Vec<Step> {
     match &finding.subject {
         Subject::Key(arn) => key_steps(finding, arn),
         Subject::KeyStore { id: Some(id), .. } => store_steps(finding, id),
+        Subject::Cluster { id } => cluster_steps(finding, id.as_deref()),
         Subject::Guard { .. } => finding.remedy.clone(),
         Subject::KeyStore { id: None, .. } => untrusted(finding, "custom key store"),
         Subject::Unknown { .. } => untrusted(finding, "key"),
@@ -71,23 +72,28 @@ fn key_steps(finding: &Finding, arn: &KeyArn) -> Vec<Step> {
             }
             steps
         }
-        Kind::KeyPolicyLockout => {
+        Kind::KeyPolicyLockout | Kind::KeyPolicyCutoff => {
             let show = Step::run(
                 "See what the policy says now:",
                 kms("get-key-policy") + " --policy-name default --query Policy --output text",
             );
             let mut steps = if pending { vec![cancel()] } else { Vec::new() };
             steps.push(show);
-            // Only what surely locks the account out is worth replacing a policy for.
+            // Only what is certain is worth replacing a policy for.
             if finding.happened == finding.detection.happened {
                 steps.push(Step::run(
                     "Let the account in again. This replaces the whole policy, so add the other statements that are still needed:",
                     kms("put-key-policy") + &format!(" --policy-name default --policy '{}'", way_in(arn)),
                 ));
             } else {
-                steps.push(Step::say(
-                    "If it locks the account out, put back the policy that was there before (put-key-policy).",
-                ));
+                let what = if finding.detection.kind == Kind::KeyPolicyCutoff {
+                    "cuts the key's users off"
+                } else {
+                    "locks the account out"
+                };
+                steps.push(Step::say(&format!(
+                    "If it {what}, put back the policy that was there before (put-key-policy)."
+                )));
             }
             if pending {
                 steps.push(Step::run("If the cancellation was refused, cancel again now:", kms("cancel-key-deletion")));
@@ -162,6 +168,10 @@ fn store_steps(finding: &Finding, id: &str) -> Vec<Step> {
                 kms("describe-custom-key-stores"),
             ),
         ],
+        Kind::KeyStoreConnected => vec![Step::run(
+            "See whether it worked: ConnectionState is CONNECTED then, and FAILED with the reason if it didn't:",
+            kms("describe-custom-key-stores"),
+        )],
         Kind::KeyStoreChanged => {
             let mut steps = vec![Step::run("See where the store points now:", kms("describe-custom-key-stores"))];
             steps.push(Step::say("If that isn't the cluster or proxy that holds its keys, disconnect the store, update it back (update-custom-key-store) and connect it."));
@@ -175,6 +185,24 @@ fn store_steps(finding: &Finding, id: &str) -> Vec<Step> {
         Kind::KeyLossDenied => look_up(finding),
         _ => Vec::new(),
     }
+}
+
+/// A cluster that a key store may be on.
+fn cluster_steps(finding: &Finding, id: Option<&str>) -> Vec<Step> {
+    let (Some(id), Some(region)) = (id, finding.region()) else { return untrusted(finding, "cluster") };
+    vec![
+        Step::run(
+            "See whether a custom key store is on it (CloudHsmClusterId), and whether that is still CONNECTED:",
+            format!("aws kms describe-custom-key-stores --region {region}"),
+        ),
+        Step::run(
+            "See what is left of the cluster, and whether it has backups:",
+            format!("aws cloudhsmv2 describe-backups --region {region} --filters clusterIds={id}"),
+        ),
+        Step::say(
+            "Give it an HSM again (create-hsm); a deleted cluster comes back from a backup alone (create-cluster --source-backup-id). Then connect the store.",
+        ),
+    ]
 }
 
 /// What to do when the record doesn't name the thing in a way that a command may be built from.
@@ -240,10 +268,14 @@ pub fn guide(kind: Kind) -> &'static str {
         Kind::KeyMaterialDeleted | Kind::KeyMaterialExpired | Kind::KeyMaterialExpiring | Kind::KeyMaterialRestored => {
             "https://docs.aws.amazon.com/kms/latest/developerguide/importing-keys.html"
         }
-        Kind::KeyStoreDisconnected | Kind::KeyStoreChanged | Kind::KeyStoreDeleted | Kind::KeyStoreConnected => {
-            "https://docs.aws.amazon.com/kms/latest/developerguide/key-store-overview.html"
+        Kind::KeyStoreDisconnected
+        | Kind::KeyStoreChanged
+        | Kind::KeyStoreDeleted
+        | Kind::KeyStoreClusterLost
+        | Kind::KeyStoreConnected => "https://docs.aws.amazon.com/kms/latest/developerguide/key-store-overview.html",
+        Kind::KeyPolicyLockout | Kind::KeyPolicyCutoff => {
+            "https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html"
         }
-        Kind::KeyPolicyLockout => "https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html",
         Kind::UnreadableSignal | Kind::GuardBlind | Kind::GuardTampered | Kind::GuardTest => {
             "https://docs.aws.amazon.com/kms/latest/developerguide/logging-using-cloudtrail.html"
         }

@@ -8,15 +8,16 @@ use std::fmt::Write;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::display_name;
 use super::remedy::{Remedy, history};
+use super::{display_name, key_name};
 use crate::actor::{Actor, Mfa, SourceAddress, Tool, WebSubject, Who};
 use crate::assess::before;
 use crate::catalogue::{Kind, Severity};
 use crate::enrich::MOST_GRANTS;
-use crate::escape::{inert, name};
+use crate::escape::{inert, label, name, without_domains};
+use crate::event::GUARD_EVENT_SOURCE;
 use crate::finding::{Deadline, Finding, Source, Subject};
-use crate::key::{Fact, Grants, KeyMetadata, LastUsage, MultiRegion, Why};
+use crate::key::{Fact, Grants, KeyArn, KeyMetadata, LastUsage, MultiRegion, Why};
 
 /// How many characters SNS takes in a Subject: fewer than 100.
 /// <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>
@@ -36,6 +37,7 @@ pub fn subject(finding: &Finding, now: OffsetDateTime) -> String {
     };
     let thing = match &finding.subject {
         Subject::KeyStore { .. } => "Key store",
+        Subject::Cluster { .. } => "CloudHSM cluster",
         Subject::Guard { .. } => "KMS Key Guard",
         Subject::Unknown { .. } if finding.detection.kind == Kind::UnreadableSignal => "KMS",
         _ => "KMS key",
@@ -56,18 +58,47 @@ pub fn subject(finding: &Finding, now: OffsetDateTime) -> String {
         };
         format!("[{severity}] {story}{left} ({account} {region})")
     };
-    let name = if thing == "KMS" { String::new() } else { display_name(finding) };
     let separator = if thing == "KMS Key Guard" { ", " } else { " " };
     let room = LONGEST_SUBJECT.saturating_sub(line("").len() + separator.len());
-    let fitting = match name.get(..room.saturating_sub(2)) {
-        Some(start) if name.len() > room && room > 10 => format!("{start}.."),
-        Some(_) if name.len() > room => String::new(),
-        _ => name,
+    let fitting = match &finding.subject {
+        _ if thing == "KMS" => String::new(),
+        Subject::Key(arn) => subject_key(arn, finding, room),
+        _ => shortened(&display_name(finding), room),
     };
     let mut subject = line(&fitting);
     subject.retain(|c| (' '..='~').contains(&c));
     subject.truncate(LONGEST_SUBJECT);
     subject
+}
+
+/// How long an alias has to be on a key to be taken for its name without a mark.
+const SETTLED: time::Duration = time::Duration::days(7);
+
+/// A key's name in a Subject: the alias that has been on it longest, marked if that isn't long, and always the first eight
+/// characters of the id, which nobody chooses.
+fn subject_key(arn: &KeyArn, finding: &Finding, room: usize) -> String {
+    let id = arn.id();
+    let short = id.get(..8).unwrap_or(id);
+    let alias = without_domains(key_name(arn, &finding.facts));
+    if alias == id {
+        return if id.len() <= room { id.to_owned() } else { short.to_owned() };
+    }
+    let is_new = finding.facts.alias_since.is_some_and(|since| finding.time - since < SETTLED);
+    let tail = format!(" ({}{short})", if is_new { "new alias, " } else { "" });
+    let room = room.saturating_sub(tail.len());
+    // What every alias begins with says the least.
+    let fitting = if alias.len() > room { alias.trim_start_matches("alias/") } else { &alias };
+    let alias = shortened(fitting, room);
+    if alias.is_empty() { short.to_owned() } else { alias + &tail }
+}
+
+/// The name, or as much of it as there is room for, with two dots; nothing if that would be too little to know it by.
+fn shortened(name: &str, room: usize) -> String {
+    match name.get(..room.saturating_sub(2)) {
+        Some(start) if name.len() > room && room > 10 => format!("{start}.."),
+        _ if name.len() > room => String::new(),
+        _ => name.to_owned(),
+    }
 }
 
 /// The whole text, under this Subject.
@@ -79,8 +110,8 @@ pub fn body(finding: &Finding, subject: &str, remedy: &Remedy, now: OffsetDateTi
     for particular in &finding.particulars {
         out.item(particular);
     }
-    if let (true, Some(state)) = (finding.detection.activity != finding.activity(), finding.state()) {
-        out.item(&format!("But KMS says that the key is {}: it CAN'T BE USED yet.", name(state, 64)));
+    if let Some(doubt) = unconfirmed(finding) {
+        out.item(&doubt);
     }
     if let (Kind::KeyDeletionCancelled, Some("Enabled")) = (finding.detection.kind, finding.state()) {
         out.item("KMS now says that it is Enabled: somebody was quicker than this alert.");
@@ -107,6 +138,22 @@ pub fn body(finding: &Finding, subject: &str, remedy: &Remedy, now: OffsetDateTi
         out.item(&inert(&raw, 4_000));
     }
     out.0
+}
+
+/// Why an end of a danger isn't the all-clear, if it isn't.
+pub(super) fn unconfirmed(finding: &Finding) -> Option<String> {
+    if finding.detection.activity == finding.activity() || finding.over {
+        return None;
+    }
+    Some(match finding.state() {
+        _ if finding.replayed => {
+            "But an archive sent this event again, so it says nothing about the key now: no all-clear.".into()
+        }
+        Some(state) => {
+            format!("But KMS says that the key is {}: it CAN'T BE USED yet, so this is no all-clear.", name(state, 64))
+        }
+        None => "But KMS didn't confirm it, so this is no all-clear.".into(),
+    })
 }
 
 /// A finding in one line of a table.
@@ -230,6 +277,10 @@ fn subject_section(out: &mut Layout, finding: &Finding) {
                 out.field("Name", &name(given, 256));
             }
         }
+        Subject::Cluster { id } => {
+            out.section("CLOUDHSM CLUSTER");
+            out.field("Id", id.as_deref().unwrap_or("the record holds none that can be one"));
+        }
         Subject::Guard { kind, part } => {
             out.section("PART OF THE GUARD");
             out.field("Kind", kind);
@@ -257,7 +308,7 @@ fn subject_section(out: &mut Layout, finding: &Finding) {
 fn facts(out: &mut Layout, finding: &Finding) {
     let facts = &finding.facts;
     if let Fact::Known(aliases) = &facts.aliases {
-        out.field("Aliases", &list(aliases.iter().map(|alias| name(alias, 256)), "none"));
+        out.field("Aliases", &list(aliases.iter().map(|alias| label(alias, 256)), "none"));
     }
     if let Fact::Known(metadata) = &facts.metadata {
         describe(out, metadata);
@@ -265,7 +316,7 @@ fn facts(out: &mut Layout, finding: &Finding) {
     if let Fact::Known(tags) = &facts.tags {
         out.field(
             "Tags",
-            &list(tags.iter().map(|(key, value)| format!("{}={}", name(key, 128), name(value, 256))), "none"),
+            &list(tags.iter().map(|(key, value)| format!("{}={}", label(key, 128), label(value, 256))), "none"),
         );
     }
     if let Fact::Known(usage) = &facts.last_usage {
@@ -326,7 +377,7 @@ pub fn why_unknown(why: &Why) -> String {
 
 fn describe(out: &mut Layout, metadata: &KeyMetadata) {
     if let Some(description) = &metadata.description {
-        out.field("Description", &name(description, 300));
+        out.field("Description", &label(description, 300));
     }
     let state = metadata.state.as_deref().map_or("unknown".into(), |state| name(state, 64));
     let origin = match metadata.origin.as_deref() {
@@ -405,7 +456,10 @@ fn list(things: impl ExactSizeIterator<Item = String>, none: &str) -> String {
 
 /// Nobody did what the guard noticed by looking, and what can't be read, or is a test, tells nobody.
 fn has_caller(finding: &Finding) -> bool {
-    finding.detection.is_signalled() && !matches!(finding.detection.kind, Kind::UnreadableSignal | Kind::GuardTest)
+    let noticed = finding.origin.event_source == GUARD_EVENT_SOURCE;
+    finding.detection.is_signalled()
+        && !noticed
+        && !matches!(finding.detection.kind, Kind::UnreadableSignal | Kind::GuardTest)
 }
 
 fn who(out: &mut Layout, finding: &Finding) {

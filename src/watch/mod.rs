@@ -3,6 +3,7 @@
 //! It keeps nothing between two runs but the line that each leaves in its own log: what the coverage run before this one
 //! found broken is read back from there, so that people hear of it once when it breaks and once when it is mended.
 
+mod ends;
 pub mod sweep;
 
 use std::time::{Duration, SystemTime};
@@ -239,21 +240,23 @@ impl Watch {
         now: OffsetDateTime,
         until: Instant,
     ) -> Result<(WatchOutcome, Run), Error> {
-        let (checks, before) = tokio::join!(self.checks(&place.region), self.failed_before(time));
-        let before = before.unwrap_or_else(|why| {
+        let (checks, last) = tokio::join!(self.checks(&place.region), self.last_coverage(time));
+        let last = last.unwrap_or_else(|why| {
             // Better said twice than not at all.
             warn!(why, "what the last run left can't be read: every check that fails is told again");
             None
         });
-        let changed = changes(&checks, before.as_deref().unwrap_or_default());
+        let (since, before) = last.unwrap_or((time - LOOK_BACK, Vec::new()));
+        let ends = self.ends(place, since, now, until).await;
+        let changed = changes(&checks, &before);
         let findings = changed.into_iter().map(|(check, over)| {
             let mut finding = coverage::finding(check, &place.account, &place.region, time, over);
             finding.assessment = assess(&finding, &self.config.rules);
             finding
         });
-        let (wanted, held_back) = self.wanted(findings.collect());
+        let (wanted, held_back) = self.wanted(findings.chain(ends).collect());
         let messages = all_taken(self.publish(&wanted, now, until, |_| true).await)?;
-        let failed = failing(&checks, before.as_deref().unwrap_or_default());
+        let failed = failing(&checks, &before);
         let values = vec![(CHECKS_FAILED, failed.len() as f64)];
         let run = run("coverage", time, failed, held_back, values);
         let failed = run.failed.clone();
@@ -321,8 +324,33 @@ impl Watch {
         checks
     }
 
-    /// What failed at the last coverage run before this time; None if there was none in the hours that count.
-    async fn failed_before(&self, time: OffsetDateTime) -> Result<Option<Vec<String>>, String> {
+    /// The ends of dangers that KMS confirms since the last run.
+    async fn ends(&self, place: &Home, since: OffsetDateTime, now: OffsetDateTime, until: Instant) -> Vec<Finding> {
+        let Some(log_group) = self.config.alert_log_group.as_deref() else { return Vec::new() };
+        // Half of the time that is left, so that what broke is told all the same.
+        let by = Instant::now() + until.saturating_duration_since(Instant::now()) / 2;
+        // A line takes a while to be found; whoever hears of an end twice knows it by its uid.
+        let ends = ends::confirmed(&self.logs, &self.kms, log_group, place, since - Duration::from_secs(120), now);
+        match timeout_at(by, ends).await {
+            Ok(Ok(mut ends)) => {
+                for end in &mut ends {
+                    end.assessment = assess(end, &self.config.rules);
+                }
+                ends
+            }
+            Ok(Err(why)) => {
+                warn!(why, "what the alert function left can't be read: no all-clear is sent for it");
+                Vec::new()
+            }
+            Err(_) => {
+                warn!("asking for the ends of dangers took too long: no all-clear is sent");
+                Vec::new()
+            }
+        }
+    }
+
+    /// The last coverage run before this time and what failed at it; None if there was none in the hours that count.
+    async fn last_coverage(&self, time: OffsetDateTime) -> Result<Option<(OffsetDateTime, Vec<String>)>, String> {
         let since = (time - LOOK_BACK).unix_timestamp() * 1_000;
         let request = self.logs.filter_log_events().log_group_name(&self.config.log_group).start_time(since);
         let request = request.filter_pattern(format!("{{ $.{HEARTBEAT} = 1 && $.Look = \"coverage\" }}"));
@@ -331,8 +359,7 @@ impl Watch {
             let page = page.map_err(|error| inert(&DisplayErrorContext(error).to_string(), 400))?;
             left.extend(page.events().iter().filter_map(|line| left_by_coverage(line.message()?)));
         }
-        let last = left.into_iter().filter(|(at, _)| *at < time).max_by_key(|(at, _)| *at);
-        Ok(last.map(|(_, failed)| failed))
+        Ok(left.into_iter().filter(|(at, _)| *at < time).max_by_key(|(at, _)| *at))
     }
 }
 

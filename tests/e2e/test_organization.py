@@ -107,7 +107,8 @@ def test_a_key_in_any_account_and_region_is_told_of_at_the_hub(
     alert, finding = alerts.next(), json.loads(findings.next().body)
     assert alert.attributes["detection"] == "key-deletion-scheduled"
     assert (alert.attributes["account"], alert.attributes["region"]) == (account, region)
-    assert f"alias/db-{arn[-8:]} scheduled for deletion" in alert.subject
+    assert f"{arn.split('/')[1][:8]}) scheduled for deletion" in alert.subject
+    assert f"alias/db-{arn[-8:]}" in alert.body
     assert f"{account} {region}" in alert.subject
     assert f"--region {region} --key-id {arn}" in alert.body
     assert f"https://{region}.console.aws.amazon.com/kms/" in alert.body

@@ -25,6 +25,7 @@ fn known() -> KeyFacts {
             ..KeyMetadata::default()
         }),
         aliases: Fact::Known(vec!["alias/payments-db".into()]),
+        alias_since: Some(datetime!(2024-05-01 08:00 UTC)),
         tags: Fact::Known(vec![("owner".into(), "team-payments".into()), ("env".into(), "prod".into())]),
         last_usage: Fact::Known(LastUsage::Used {
             operation: "Decrypt".into(),
@@ -48,7 +49,7 @@ fn after(detection: &str, sample: &str) -> KeyFacts {
         "key-disabled" | "key-deletion-cancelled" | "lost-key-used" => ("Disabled", "AWS_KMS"),
         "key-material-deleted" | "key-material-expired" => ("PendingImport", "EXTERNAL"),
         "key-material-expiring" | "key-material-restored" => ("Enabled", "EXTERNAL"),
-        "key-enabled" | "key-loss-denied" | "key-policy-lockout" => ("Enabled", "AWS_KMS"),
+        "key-enabled" | "key-loss-denied" | "key-policy-lockout" | "key-policy-cutoff" => ("Enabled", "AWS_KMS"),
         _ if sample == "deletion-pending-replicas" => ("PendingReplicaDeletion", "AWS_KMS"),
         _ => ("PendingDeletion", "AWS_KMS"),
     };
@@ -73,6 +74,7 @@ fn partly_known(bits: u8) -> KeyFacts {
     KeyFacts {
         metadata: pick(bits, 0, all.metadata, Why::DeniedByKeyPolicy),
         aliases: pick(bits, 1, all.aliases, Why::TimedOut),
+        alias_since: all.alias_since,
         tags: pick(bits, 2, all.tags, Why::Denied),
         last_usage: pick(bits, 3, all.last_usage, Why::Unsupported),
         grants: pick(bits, 4, all.grants, Why::Failed("InternalException".into())),
@@ -80,7 +82,7 @@ fn partly_known(bits: u8) -> KeyFacts {
 }
 
 fn rendered(text: &str, facts: Option<KeyFacts>) -> Option<(Finding, Alert)> {
-    let mut finding = detect(&Event::read(text), ALL, datetime!(2026-11-21 03:12:44 UTC))?;
+    let mut finding = detect(&Event::read(text), &ALL.into(), datetime!(2026-11-21 03:12:44 UTC))?;
     if let (Some(facts), true) = (facts, finding.key().is_some()) {
         finding.facts = facts;
     }
@@ -206,6 +208,29 @@ fn record_of_250_kb_still_fits_and_says_that_it_was_shortened() {
 }
 
 #[test]
+fn subject_names_a_key_by_its_oldest_alias_and_always_by_its_id() {
+    let (_, text) = samples().into_iter().find(|(name, _)| name == "key-disabled.json").unwrap();
+    let subject = |alias: &str, days: i64| {
+        let happened = datetime!(2026-09-28 09:14:07 UTC);
+        let facts = KeyFacts {
+            aliases: Fact::Known(vec![alias.into()]),
+            alias_since: Some(happened - time::Duration::days(days)),
+            ..known()
+        };
+        let (finding, alert) = rendered(&text, Some(facts)).unwrap();
+        assert!(alert.subject.contains(&finding.key().unwrap().id()[..8]), "{}", alert.subject);
+        alert.subject
+    };
+    assert!(subject("alias/payments-db", 8).contains("KMS key alias/payments-db ("));
+    assert!(subject("alias/payments-db", 6).contains("KMS key alias/payments-db (new alias, "));
+    assert!(subject("alias/log-in.at.evil.example", 8).contains("alias/log-in[.]at[.]evil[.]example ("));
+    let long = subject(&format!("alias/{}", "x".repeat(200)), 8);
+    assert!(long.contains("xx.. (") && long.len() == 99, "{long}");
+    let none = subject("not plain", 8);
+    assert!(!none.contains("not plain"), "{none}");
+}
+
+#[test]
 fn alias_that_is_plain_and_endless_names_nothing() {
     let (_, text) = samples().into_iter().find(|(name, _)| name == "deletion-scheduled.json").unwrap();
     let facts = KeyFacts { aliases: Fact::Known(vec!["x".repeat(300_000)]), ..known() };
@@ -306,6 +331,7 @@ proptest! {
                 custom_key_store_id: Some(other.clone()), multi_region: MultiRegion::Primary(vec![text.clone()]), ..KeyMetadata::default()
             }),
             aliases: Fact::Known(vec![text.clone(), other.clone()]),
+            alias_since: None,
             tags: Fact::Known(vec![(text.clone(), other.clone())]),
             last_usage: Fact::Known(LastUsage::Used { operation: text.clone(), at: OffsetDateTime::UNIX_EPOCH }),
             grants: Fact::Known(Grants { count: 1, more: true, grantees: vec![(text.clone(), 1)], resources: vec![(other.clone(), text.clone())] }),

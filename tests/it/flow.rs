@@ -140,7 +140,7 @@ async fn loss_reaches_both_topics_with_what_kms_knows() {
     let alert = to(&sent, ALERTS);
     assert_eq!(
         alert.subject.as_deref(),
-        Some("[CRITICAL] KMS key alias/payments-db scheduled for deletion, 7 d left (111122223333 eu-west-1)")
+        Some("[CRITICAL] KMS key payments-db (880b7941) scheduled for deletion, 7 d left (111122223333 eu-west-1)")
     );
     assert!(alert.body.contains("until 2026-10-05 10:00:00 UTC (KMS says so)"), "{}", alert.body);
     assert!(alert.body.contains("owner=team-payments") && alert.body.contains("aws:rds:db-id=db-EXAMPLE"));
@@ -223,6 +223,74 @@ async fn replicas_hold_the_deadline_off() {
     answers[0] = described(KeyState::PendingReplicaDeletion, None);
     answer(&guard(&[sns(&sent)], &answers, &[]), "deletion-scheduled-response-null").await.unwrap();
     assert!(to(&sent, ALERTS).body.contains("No date yet"), "{}", to(&sent, ALERTS).body);
+}
+
+/// What KMS answers about the state, as often as it says, the last of them from then on.
+fn states(states: [(KeyState, usize); 2]) -> Rule {
+    let output = |state: KeyState| {
+        move || {
+            let metadata = KeyMetadata::builder().key_id("k").key_state(state.clone()).build().unwrap();
+            DescribeKeyOutput::builder().key_metadata(metadata).build()
+        }
+    };
+    let [(first, times), (last, _)] = states;
+    let sequence = mock!(aws_sdk_kms::Client::describe_key).sequence();
+    sequence.output(output(first)).times(times).output(output(last)).repeatedly().build()
+}
+
+fn activity(sent: &Sent) -> String {
+    let document: Value = serde_json::from_str(&to(sent, FINDINGS).body).unwrap();
+    document["activity_name"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn end_that_kms_contradicts_is_asked_again_until_it_is_confirmed() {
+    let (sent, mut answers) = (Sent::default(), kms_answers());
+    answers[0] = states([(KeyState::Disabled, 2), (KeyState::Enabled, 0)]);
+    answer(&guard(&[sns(&sent)], &answers, &[("ENRICH_TIMEOUT_MS", "10000")]), "key-enabled").await.unwrap();
+    assert_eq!(activity(&sent), "Close");
+}
+
+#[tokio::test]
+async fn end_that_kms_never_confirms_is_an_update_and_leaves_a_line_for_the_watch_function() {
+    let (sent, mut answers) = (Sent::default(), kms_answers());
+    answers[0] = described(KeyState::Disabled, None);
+    let guard = guard(&[sns(&sent)], &answers, &[("ENRICH_TIMEOUT_MS", "250")]);
+    let line = logged(&guard, "key-enabled").await;
+    assert_eq!((activity(&sent).as_str(), &line["unconfirmed"]), ("Update", &"yes".into()));
+    assert!(to(&sent, ALERTS).body.contains("so this is no all-clear"), "{}", to(&sent, ALERTS).body);
+}
+
+#[tokio::test]
+async fn end_that_kms_was_not_asked_about_is_an_update() {
+    for sample in ["key-enabled", "material-restored"] {
+        let sent = Sent::default();
+        let line = logged(&guard(&[sns(&sent)], &[], &[("ENRICH_TIMEOUT_MS", "0")]), sample).await;
+        assert_eq!((activity(&sent).as_str(), &line["unconfirmed"]), ("Update", &"yes".into()), "{sample}");
+    }
+}
+
+#[tokio::test]
+async fn replayed_end_closes_nothing_whatever_kms_says() {
+    let (sent, mut answers) = (Sent::default(), kms_answers());
+    answers[0] = described(KeyState::Enabled, None);
+    let line = logged(&guard(&[sns(&sent)], &answers, &[]), "key-enabled-replayed").await;
+    assert_eq!((activity(&sent).as_str(), &line["unconfirmed"]), ("Update", &Value::Null));
+    assert!(to(&sent, ALERTS).body.contains("an archive sent this event again"));
+}
+
+#[tokio::test]
+async fn lockout_that_only_a_guard_makes_is_low_and_counts_as_high_for_the_minimum() {
+    let sent = Sent::default();
+    let variables = [("MINIMUM_SEVERITY", "High"), ("ENRICH_TIMEOUT_MS", "0")];
+    let sample = "policy-denial-elsewhere-in-the-network";
+    let outcome = answer(&guard(&[sns(&sent)], &[], &variables), sample).await.unwrap();
+    assert_eq!((outcome.outcome, outcome.severity), ("published", Some("Low")));
+    let alert = to(&sent, ALERTS);
+    assert!(alert.body.contains("name your networks in TrustedSources"), "{}", alert.body);
+    assert!(!alert.body.contains("put-key-policy --region"), "{}", alert.body);
+    let trusting = guard(&[], &[], &[("TRUSTED_SOURCES", "203.0.113.0/24")]);
+    assert_eq!(answer(&trusting, sample).await.unwrap().outcome, "silent");
 }
 
 #[tokio::test]

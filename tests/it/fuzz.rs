@@ -26,7 +26,7 @@ fn cases() -> u32 {
 /// Goes the whole way with one input; says whether it ended in an alert.
 fn goes_through(text: &str) -> bool {
     let now = datetime!(2026-11-21 03:12:44 UTC);
-    let Some(mut finding) = detect(&Event::read(text), ALL, now) else { return false };
+    let Some(mut finding) = detect(&Event::read(text), &ALL.into(), now) else { return false };
     finding.assessment = assess(&finding, &Rules::default());
     assert_sound("fuzzed", &Alert::of(&finding, now));
     true
@@ -129,8 +129,113 @@ fn escaped(value: &Value, every: usize, count: &mut usize) -> String {
     }
 }
 
+/// A policy: statements made of what IAM knows, of what it doesn't, and of any JSON.
+fn policies() -> impl Strategy<Value = Value> {
+    let element = prop::sample::select(vec![
+        "Version",
+        "Statement",
+        "Sid",
+        "Effect",
+        "effect",
+        "Principal",
+        "NotPrincipal",
+        "Action",
+        "NotAction",
+        "Resource",
+        "NotResource",
+        "Condition",
+    ]);
+    let text = prop::sample::select(vec![
+        "Allow",
+        "deny",
+        "Deny",
+        "*",
+        "kms:*",
+        "kms:PutKeyPolicy",
+        "kms:D?crypt*",
+        "arn:aws:iam::111122223333:root",
+        "arn:aws:sts::111122223333:assumed-role/a/b",
+        "arn:aws:iam::*:role/*a*b*c*d*",
+        "${aws:PrincipalAccount}",
+        "${aws:",
+        "198.51.100.0/24",
+        "::/0",
+        "vpc-0a1b2c3d",
+        "2026-13-45",
+        "2027-03-01T00:00:00Z",
+        "9223372036854775807",
+        "\u{feff}",
+    ]);
+    let value = prop_oneof![
+        text.clone().prop_map(Value::from),
+        prop::collection::vec(text.prop_map(Value::from), 0..4).prop_map(Value::from),
+        (prop::sample::select(vec!["AWS", "Service", "*"]), any_json())
+            .prop_map(|(kind, names)| Value::Object([(kind.to_owned(), names)].into_iter().collect())),
+        (
+            prop::sample::select(vec![
+                "StringNotLike",
+                "NotIpAddress",
+                "DateGreaterThan",
+                "ForAllValues:ArnLike",
+                "Null",
+                "NumericLessThanIfExists",
+                "x",
+            ]),
+            prop::sample::select(vec![
+                "aws:PrincipalArn",
+                "aws:SourceIp",
+                "aws:CurrentTime",
+                "aws:ResourceTag/x",
+                "aws:EpochTime"
+            ]),
+            any_json(),
+        )
+            .prop_map(|(operator, key, values)| json!({operator: {key: values}})),
+        any_json(),
+    ];
+    let statement = prop::collection::vec((element, value), 0..7)
+        .prop_map(|fields| Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()));
+    prop::collection::vec(statement, 0..6).prop_map(|all| json!({"Version": "2012-10-17", "Statement": all}))
+}
+
+/// A call that sets this policy text.
+fn setting(policy: &str) -> Value {
+    json!({
+        "eventSource": "kms.amazonaws.com", "eventName": "PutKeyPolicy", "awsRegion": "eu-west-1",
+        "recipientAccountId": "111122223333",
+        "requestParameters": {"keyId": "0f1e2d3c", "policyName": "default", "policy": policy},
+    })
+}
+
+#[test]
+fn policies_of_any_size_depth_and_encoding_are_reported_in_bounded_time() {
+    let statement =
+        r#"{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:root"},"Action":"kms:*","Resource":"*"}"#;
+    let list =
+        |count: usize| format!(r#"{{"Version":"2012-10-17","Statement":[{}]}}"#, vec![statement; count].join(","));
+    assert!(!goes_through(&setting(&list(300)).to_string()), "32 KB that keep the account in");
+    for policy in [
+        list(1_000),
+        list(300)[..20_000].to_owned(),
+        format!("\u{feff}{}", list(1)),
+        "[".repeat(100_000),
+        format!(r#"{{"Statement":{}{}}}"#, r#"{"Condition":"#.repeat(2_000), "1".repeat(2_000)),
+        "e\u{0}y\u{0}".repeat(5_000),
+    ] {
+        assert!(goes_through(&setting(&policy).to_string()), "{}", policy.chars().take(60).collect::<String>());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn policies_go_through(policy in policies(), cut in any::<Option<Index>>()) {
+        let text = policy.to_string();
+        let end = cut.map_or(text.len(), |cut| text.floor_char_boundary(cut.index(text.len())));
+        let reported = goes_through(&setting(&text[..end]).to_string());
+        prop_assert!(reported || end == text.len(), "a policy that is cut off is never silent");
+    }
 
     #[test]
     fn mutated_samples_go_through(event in mutated()) {
@@ -212,7 +317,7 @@ mod replay {
             Signal::ApiCall(record) if record.event_source != "kms.amazonaws.com" => Signal::OtherService(record),
             other => other,
         };
-        Some(Alert::of(&detect(&event, ALL, now)?, now).ocsf)
+        Some(Alert::of(&detect(&event, &ALL.into(), now)?, now).ocsf)
     }
 
     fn replayed(text: &str) -> (Vec<String>, u64, Vec<String>) {

@@ -14,7 +14,7 @@ use aws_sdk_sts::operation::assume_role::{AssumeRoleError, AssumeRoleInput, Assu
 use aws_sdk_sts::types::{AssumedRoleUser, Credentials};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use kms_key_guard::config::Organization;
-use kms_key_guard::detect::{OptIns, detect};
+use kms_key_guard::detect::{Settings, detect};
 use kms_key_guard::event::Event;
 use kms_key_guard::finding::Finding;
 use kms_key_guard::key::{Fact, Why};
@@ -116,7 +116,7 @@ fn reader(sts: &Sts) -> Members {
 
 async fn enriched(reader: &Members, event: &Value) -> Finding {
     let event = Event::from_value(event.clone());
-    let mut finding = detect(&event, OptIns::default(), OffsetDateTime::UNIX_EPOCH).unwrap();
+    let mut finding = detect(&event, &Settings::default(), OffsetDateTime::UNIX_EPOCH).unwrap();
     reader.enrich(&mut finding, &event, BUDGET).await;
     finding
 }
@@ -280,7 +280,7 @@ async fn no_role_is_assumed_where_envelope_record_and_key_disagree() {
 async fn without_time_nobody_is_asked() {
     let sts = Sts::honest(HOUR);
     let event = Event::from_value(event(SPOKE, "eu-west-1"));
-    let mut finding = detect(&event, OptIns::default(), OffsetDateTime::UNIX_EPOCH).unwrap();
+    let mut finding = detect(&event, &Settings::default(), OffsetDateTime::UNIX_EPOCH).unwrap();
     reader(&sts).enrich(&mut finding, &event, Duration::ZERO).await;
     assert_eq!(finding.facts.metadata, Fact::Unknown(Why::NotAsked));
     assert!(sts.asked().is_empty());

@@ -6,12 +6,13 @@ use serde_json::Value;
 const SNS_LIMIT: usize = 262_144;
 
 /// The names that stand at the start of a line; nothing else may.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "WHAT HAPPENED",
     "TIME LEFT",
     "SEVERITY",
     "KEY",
     "CUSTOM KEY STORE",
+    "CLOUDHSM CLUSTER",
     "PART OF THE GUARD",
     "WHO",
     "UNDO IT",

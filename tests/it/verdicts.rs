@@ -34,7 +34,7 @@ fn samples() -> Vec<Sample> {
 }
 
 fn found(sample: &Sample, opt_ins: OptIns) -> Option<Finding> {
-    detect(&Event::read(&sample.text), opt_ins, datetime!(2026-11-21 03:12:44 UTC))
+    detect(&Event::read(&sample.text), &opt_ins.into(), datetime!(2026-11-21 03:12:44 UTC))
 }
 
 #[test]
@@ -153,6 +153,39 @@ fn story_of_a_key_is_one_from_scheduling_to_enabling() {
     assert_eq!(story("key-enabled.json"), scheduled);
     assert_eq!(story("key-deleted.json"), story("key-deleted-native.json"));
     assert_eq!(story("material-expired.json"), story("material-expired-native.json"));
+}
+
+#[test]
+fn each_danger_to_a_key_is_a_story_of_its_own() {
+    let samples = samples();
+    let story = |file: &str| {
+        let finding = found(samples.iter().find(|sample| sample.file == file).unwrap(), ALL).unwrap();
+        let arn = finding.key().unwrap().to_string();
+        finding.story().strip_prefix(&arn).unwrap().to_owned()
+    };
+    for (danger, files) in [
+        ("", ["deletion-scheduled.json", "key-disabled.json", "key-deleted.json", "key-enabled.json"].as_slice()),
+        (
+            "#material",
+            &["material-deleted.json", "material-expired.json", "material-expiring.json", "material-restored.json"],
+        ),
+        ("#policy", &["policy-account-dropped.json", "policy-use-denied-to-all-but-the-root-user.json"]),
+        ("#attempt", &["denied-deletion.json", "denied-policy-lockout.json"]),
+    ] {
+        for file in files {
+            assert_eq!(story(file), danger, "{file}");
+        }
+    }
+}
+
+#[test]
+fn replica_of_a_policy_without_the_account_is_the_new_key_in_its_own_region() {
+    let samples = samples();
+    for file in ["key-replicated-without-the-account.json", "key-replicated-response-null.json"] {
+        let finding = found(samples.iter().find(|sample| sample.file == file).unwrap(), ALL).unwrap();
+        let key = finding.key().unwrap();
+        assert_eq!((key.region().as_str(), key.id()), ("eu-west-1", "mrk-f7d4ca4b0b868fc264f2b1e8881daa01"), "{file}");
+    }
 }
 
 /// Panther's `AWS.KMS.CustomerManagedKeyLoss`: the call succeeded, and its name is one of two.

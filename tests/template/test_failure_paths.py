@@ -191,6 +191,7 @@ def test_watch_function_is_told_its_settings():
     assert function["Environment"]["Variables"] == {
         "STACK_NAME": "kms-key-guard",
         "LOG_GROUP_NAME": "<WatchLogGroup>",
+        "ALERT_LOG_GROUP_NAME": "<AlertLogGroup>",
         "ALERTS_TOPIC_ARN": "<AlertsTopic>",
         "FINDINGS_TOPIC_ARN": "<FindingsTopic>",
         "MINIMUM_SEVERITY": "Low",
@@ -209,6 +210,7 @@ def test_function_is_told_its_settings():
         "REPORT_DENIED_ATTEMPTS": "false",
         "REPORT_LOST_KEY_USE": "false",
         "EXPECTED_PRINCIPALS": "",
+        "TRUSTED_SOURCES": "",
         "ENRICH_TIMEOUT_MS": "2000",
     }
     opted_in = environment(OPTED_IN | EXISTING_TOPICS)
@@ -217,8 +219,10 @@ def test_function_is_told_its_settings():
     assert opted_in["MINIMUM_SEVERITY"] == "Low"
     assert opted_in["REPORT_DENIED_ATTEMPTS"] == opted_in["REPORT_LOST_KEY_USE"] == "true"
     assert opted_in["EXPECTED_PRINCIPALS"] == OPTED_IN["ExpectedPrincipals"]
+    assert opted_in["TRUSTED_SOURCES"] == OPTED_IN["TrustedSources"]
     # Lambda takes 4 KB of variables altogether.
-    largest = {"ExpectedPrincipals": "r" * Stack().template["Parameters"]["ExpectedPrincipals"]["MaxLength"]}
+    parameters = Stack().template["Parameters"]
+    largest = {name: "r" * parameters[name]["MaxLength"] for name in ("ExpectedPrincipals", "TrustedSources")}
     assert len(json.dumps(environment(EXISTING_TOPICS | largest))) < 4096
 
 

@@ -43,6 +43,11 @@ EXAMPLES = {
          "arn:aws:iam::111122223333:role/*", f"{ROLE},", f",{ROLE}", f"{ROLE};{ROLE}", f"{ROLE} {ROLE}",
          ",".join([ROLE] * 100)],
     ),
+    "TrustedSources": (
+        ["", "198.51.100.0/24", "198.51.100.7,2001:db8::/32", "vpc-0a1b2c3d, vpce-0a1b2c3d4e5f60718,o-a1b2c3d4e5"],
+        ["example.com", "*", "vpc-", "vpc-*", "subnet-0a1b2c3d", "o-1", "198.51.100.0/24,", "198.51.100.0/24;vpc-0a1b2c3d",
+         ",".join(["198.51.100.0/24"] * 40)],
+    ),
     "ReportDeniedAttempts": (["true", "false"], ["", "True", "yes", "1"]),
     "ReportLostKeyUse": (["true", "false"], ["", "True", "yes", "1"]),
     "ReminderDays": (["7,3,1", "1", "30, 14 ,2"], ["", "0", "31", "7;3", "7,,3", "7,3,", "a week", "1.5", "7\n3"]),

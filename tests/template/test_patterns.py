@@ -37,15 +37,16 @@ CODE_DECIDES = {
     "policy-default-in-china.json",
     "policy-default.json",
     "policy-deletion-guarded.json",
-    "policy-denial-elsewhere-in-the-network.json",
     "policy-denial-of-loss-by-window.json",
     "policy-denial-of-skipped-check.json",
     "policy-denial-to-other-accounts.json",
     "policy-denial-to-others-than-the-account.json",
-    "policy-denial-without-second-factor.json",
     "policy-denial-without-tls.json",
     "policy-single-statement.json",
     "policy-somebody-else-denied.json",
+    "policy-use-denied-to-all-but-a-role.json",
+    # CreateKey with a policy of its own, likewise.
+    "key-created-with-the-account.json",
     # ImportKeyMaterial of new material that doesn't expire.
     "material-imported-new.json",
     # Calls on a part of the guard or a trail that switch nothing off.

@@ -136,6 +136,7 @@ def watch_may(topics, partition="aws", region=REGION):
         (["cloudwatch:DescribeAlarms"], [f"arn:{partition}:cloudwatch:*:{ACCOUNT}:alarm:*"], None),
         (["logs:DescribeMetricFilters"], [f"arn:{partition}:logs:*:{ACCOUNT}:log-group:*"], None),
         (["logs:CreateLogStream", "logs:FilterLogEvents", "logs:PutLogEvents"], ["<WatchLogGroup.Arn>"], None),
+        (["logs:FilterLogEvents"], ["<AlertLogGroup.Arn>"], None),
     ]
 
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use kms_key_guard::assess::assess;
 use kms_key_guard::config::Rules;
-use kms_key_guard::detect::{OptIns, detect};
+use kms_key_guard::detect::{Settings, detect};
 use kms_key_guard::event::Event;
 use kms_key_guard::render::Alert;
 use time::OffsetDateTime;
@@ -31,7 +31,7 @@ fn main() {
 fn alert(text: &str) {
     let event = Event::read(text);
     let now = event.record().and_then(|record| record.event_time).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let mut finding = detect(&event, OptIns::default(), now).expect("the sample is a hit");
+    let mut finding = detect(&event, &Settings::default(), now).expect("the sample is a hit");
     finding.assessment = assess(&finding, &Rules::default());
     black_box(Alert::of(&finding, now));
 }

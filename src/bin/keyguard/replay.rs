@@ -13,11 +13,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use kms_key_guard::assess::assess;
 use kms_key_guard::aws;
 use kms_key_guard::catalogue::{Kind, Severity};
-use kms_key_guard::config::{Rules, is_role};
-use kms_key_guard::detect::{OptIns, detect};
+use kms_key_guard::config::{Rules, TRUSTED_SOURCES_TAKES, is_role};
+use kms_key_guard::detect::{OptIns, Settings, detect};
 use kms_key_guard::enrich::enrich;
 use kms_key_guard::event::Event;
 use kms_key_guard::finding::{Finding, Subject};
+use kms_key_guard::policy::TrustedSources;
 use kms_key_guard::render::{Alert, text};
 use kms_key_guard::replay::{self, Replayed, Tally};
 use kms_key_guard::tamper;
@@ -76,6 +77,9 @@ pub struct ReplayOptions {
     /// Report tampering with this part of a guard, by its name or ARN; repeatable
     #[arg(long = "guard-part", value_name = "NAME")]
     guard_parts: Vec<String>,
+    /// Networks and organizations that are yours, which key policies are judged by: CIDRs, vpc-…, vpce-…, o-…, with commas
+    #[arg(long, value_name = "LIST", value_parser = trusted_sources, default_value = "", hide_default_value = true)]
+    trusted_sources: TrustedSources,
     /// Ask KMS about the keys, as they are now, with your AWS credentials
     #[arg(long)]
     enrich: bool,
@@ -98,6 +102,10 @@ fn severity(name: &str) -> Result<Severity, String> {
 fn role(arn: &str) -> Result<String, String> {
     let takes = "it takes the ARN of an IAM role, such as arn:aws:iam::111122223333:role/key-admin";
     if is_role(arn) { Ok(arn.to_owned()) } else { Err(takes.to_owned()) }
+}
+
+fn trusted_sources(list: &str) -> Result<TrustedSources, String> {
+    TrustedSources::read(list).map_err(|held| format!("{held:?} is none of what it takes: {TRUSTED_SOURCES_TAKES}"))
 }
 
 /// Runs the files through the detections.
@@ -124,9 +132,12 @@ struct ReplayRun<'a> {
 impl<'a> ReplayRun<'a> {
     fn new(options: &'a ReplayOptions) -> io::Result<Self> {
         let rules = Rules {
-            opt_ins: OptIns {
-                denied_attempts: options.report_denied_attempts,
-                lost_key_use: options.report_lost_key_use,
+            settings: Settings {
+                opt_ins: OptIns {
+                    denied_attempts: options.report_denied_attempts,
+                    lost_key_use: options.report_lost_key_use,
+                },
+                trusted_sources: options.trusted_sources.clone(),
             },
             minimum_severity: options.minimum_severity,
             expected_principals: options.expected_principals.clone(),
@@ -159,7 +170,7 @@ impl<'a> ReplayRun<'a> {
         let inputs = replay::inputs(&self.options.paths);
         let progress = progress(inputs.len());
         let mut broken = false;
-        let judge = Judge { opt_ins: self.rules.opt_ins, parts: GuardParts::of(self.options) };
+        let judge = Judge { settings: self.rules.settings.clone(), parts: GuardParts::of(self.options) };
         let read = replay::read_all(
             inputs,
             !judge.parts.is_empty(),
@@ -207,7 +218,7 @@ impl<'a> ReplayRun<'a> {
         self.look_up(&mut finding);
         finding.assessment = assess(&finding, &self.rules);
         let severity = finding.assessment.severity;
-        if severity < self.rules.minimum_severity {
+        if finding.worst_case() < self.rules.minimum_severity {
             return Ok(());
         }
         if self.reported.len() < REMEMBERED {
@@ -309,7 +320,7 @@ fn counted(count: u64, what: &str) -> String {
 
 /// What makes findings of events.
 struct Judge {
-    opt_ins: OptIns,
+    settings: Settings,
     parts: GuardParts,
 }
 
@@ -318,7 +329,7 @@ impl Judge {
     fn finding(&self, event: &Event) -> Option<(Finding, OffsetDateTime)> {
         let record_time = event.record().and_then(|record| record.event_time);
         let now = record_time.or(event.envelope.time).unwrap_or_else(OffsetDateTime::now_utc);
-        let finding = detect(event, self.opt_ins, now)?;
+        let finding = detect(event, &self.settings, now)?;
         let is_ours = finding.detection.kind != Kind::GuardTampered || self.parts.are_met(&finding, event);
         is_ours.then_some((finding, now))
     }
@@ -357,7 +368,7 @@ impl GuardParts {
 /// Whether CloudFormation, or a StackSet, gave the name to a part of the stack, or to the stack.
 fn is_of_stack(name: &str, stack: &str) -> bool {
     let name = name.strip_prefix("StackSet-").unwrap_or(name);
-    name.strip_prefix(stack).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', ':']))
+    name.strip_prefix(stack).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', ':', '.']))
 }
 
 fn progress(inputs: usize) -> ProgressBar {
