@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from ..build import ROOT
 from ..build import WATCH as BINARY
 from . import ACCOUNT, REGION, Connection, Fault, Function, Request, Server, Service, Sns, response
 
@@ -131,7 +132,9 @@ class Account(Server):
         elif b"Action=DescribeStacks" in request.body and self.stack != "denied":
             await connection.send(self._stacks())
         elif b"Action=ListStackResources" in request.body:
-            await connection.send(_xml(200, "<ListStackResourcesResponse><ListStackResourcesResult><StackResourceSummaries/></ListStackResourcesResult></ListStackResourcesResponse>"))
+            await connection.send(_resources())
+        elif b"Action=GetTemplate" in request.body:
+            await connection.send(_xml(200, "<GetTemplateResponse><GetTemplateResult><TemplateBody>{}</TemplateBody></GetTemplateResult></GetTemplateResponse>"))
         elif request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
             await connection.send(_xml(403, "<ErrorResponse><Error><Code>AccessDenied</Code><Message>No.</Message></Error></ErrorResponse>"))
         else:
@@ -190,6 +193,17 @@ async def _measure(count: int, at_risk: int) -> None:
         print(f"  {tries:>6} × {operation}, {keys.throttled[operation]} throttled")
     print(f"  {len(sns.messages):>6} messages to SNS")
     print(f"  {cpu:.2f} s of processor, {int(peak[1]) / 1024:.0f} MiB at most" if peak else "")
+
+
+def _resources() -> bytes:
+    """Every part that the template has."""
+    parts = json.loads((ROOT / "src/coverage/expected.json").read_text())["Guard"]["Resources"]
+    members = "".join(
+        f"<member><LogicalResourceId>{name}</LogicalResourceId><PhysicalResourceId>{name}</PhysicalResourceId>"
+        f"<ResourceType>{part['Type']}</ResourceType><ResourceStatus>CREATE_COMPLETE</ResourceStatus></member>"
+        for name, part in parts.items()
+    )
+    return _xml(200, f"<ListStackResourcesResponse><ListStackResourcesResult><StackResourceSummaries>{members}</StackResourceSummaries></ListStackResourcesResult></ListStackResourcesResponse>")
 
 
 def main() -> int:

@@ -403,7 +403,7 @@ def test_stack_of_another_version_is_an_update_to_make(patient: Patient) -> None
     s3, stacks = patient.aws.client("s3"), patient.aws.client("cloudformation")
     newer = s3.get_object(Bucket="deployed-directly", Key="template")["Body"].read()
     older = json.loads(newer)
-    del older["Resources"]["ApiCallRulePermission"]
+    del older["Resources"]["TamperedTrailRulePermission"]
     rule = older["Resources"]["ApiCallRule"]["Properties"]
     rule["EventPattern"] = rule["EventPattern"].replace('"DisableKey", ', "")
 
@@ -422,7 +422,7 @@ def test_stack_of_another_version_is_an_update_to_make(patient: Patient) -> None
     update(newer)
     assert diagnosis.not_well().keys() == {"guard-deployed", "function-invocable"}, diagnosis.not_well()
     found = diagnosis["guard-deployed"]
-    assert "it lacks ApiCallRulePermission (AWS::Lambda::Permission)" in found["text"]
+    assert "it lacks TamperedTrailRulePermission (AWS::Lambda::Permission)" in found["text"]
     assert "ApiCallRule has another EventPattern" in found["text"]
     assert [step["what"] for step in found["fix"]] == ["Update it: deploy the template of this version (make deploy)."]
     assert patient.doctor().not_well() == {}
