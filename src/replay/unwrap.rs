@@ -387,11 +387,11 @@ impl<'a, 'b> Opening<'a, 'b> {
         let mut stopped = Ok(());
         let mut first = true;
         let each = |part: &str| {
-            if std::mem::take(&mut first) {
-                if let Some(message) = message_of_row(json) {
-                    stopped = self.text(&message);
-                    return false;
-                }
+            if std::mem::take(&mut first)
+                && let Some(message) = message_of_row(json)
+            {
+                stopped = self.text(&message);
+                return false;
             }
             stopped = self.value(part);
             stopped.is_ok()
