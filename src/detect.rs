@@ -11,9 +11,11 @@ use time::{OffsetDateTime, UtcOffset};
 use crate::actor::Actor;
 use crate::catalogue::{Detection, Kind};
 use crate::escape::inert;
-use crate::event::{CLOUDHSM_EVENT_SOURCE, Event, GUARD_EVENT_SOURCE, KMS_EVENT_SOURCE, Native, Record, Signal};
+use crate::event::{
+    CLOUDHSM_EVENT_SOURCE, Event, GUARD_EVENT_SOURCE, KMS_EVENT_SOURCE, Native, Record, Signal, makes_a_key,
+};
 use crate::finding::{self, Assessment, Deadline, Finding, Origin, SPOKE, Source, Step, Subject};
-use crate::key::{KeyArn, KeyFacts, Region, Why, is_account_id, is_cluster_id, is_key_store_id};
+use crate::key::{KeyArn, KeyFacts, Why, is_cluster_id, is_key_store_id};
 use crate::policy::{self, Certainty, Loss, TrustedSources};
 use crate::tamper;
 
@@ -152,7 +154,7 @@ fn spoke(event: &Event, over: bool, case: &mut Case) {
          is in the spoke's queue kms-key-guard-spoke-undelivered, for two weeks."
             .into(),
     );
-    if let Some(region) = region(event) {
+    if let Some(region) = event.region() {
         case.remedy.push(Step::run(
             "Read the messages of this queue (aws sqs receive-message with --message-attribute-names All); their ERROR_CODE and ERROR_MESSAGE say why:",
             format!("aws sqs get-queue-url --region {region} --queue-name kms-key-guard-spoke-undelivered"),
@@ -221,11 +223,6 @@ fn cluster_lost(record: &Record, event: &Event, case: &mut Case) -> Option<Kind>
     Some(Kind::KeyStoreClusterLost)
 }
 
-/// Whether a call of this name makes a key, which may have a policy from the start.
-fn makes_a_key(event_name: &str) -> bool {
-    matches!(event_name, "CreateKey" | "ReplicateKey")
-}
-
 /// What a new policy takes away, judged as it was set.
 fn new_policy(
     record: &Record,
@@ -233,7 +230,7 @@ fn new_policy(
     (settings, now): (&Settings, OffsetDateTime),
     case: &mut Case,
 ) -> Option<Kind> {
-    let key = key_arn(event);
+    let key = event.key_arn();
     let arn = key.as_ref().map(KeyArn::to_string);
     let setting = policy::Setting {
         account: key.as_ref().map(KeyArn::account).or(record.recipient_account.as_deref()),
@@ -361,59 +358,9 @@ fn subject(kind: Kind, event: &Event) -> Subject {
         let name = event.record().and_then(|record| record.key_store_name.clone());
         return Subject::KeyStore { id: store.filter(|id| is_key_store_id(id)).map(str::to_owned), name };
     }
-    match key_arn(event) {
+    match event.key_arn() {
         Some(arn) => Subject::Key(arn),
-        None => Subject::Unknown { given: given_key(event) },
-    }
-}
-
-/// Which key a signal is about, by the most reliable of the places that name one.
-fn key_arn(event: &Event) -> Option<KeyArn> {
-    let first_key = |arns: &[String]| arns.iter().find_map(|arn| arn.parse::<KeyArn>().ok());
-    let complete = |name: &str| {
-        let here = || KeyArn::new(region(event)?.as_str(), account(event)?, name).ok();
-        name.parse().ok().or_else(here)
-    };
-    // The new key of ReplicateKey is in another Region than the call; the request and the resources name its primary.
-    let new_key = || event.record()?.response.new_key.as_deref()?.parse().ok();
-    let replica = || {
-        let replica_region = event.record()?.request.replica_region.as_deref()?;
-        let primary = given_key(event)?;
-        KeyArn::new(replica_region, account(event)?, primary.rsplit('/').next()?).ok()
-    };
-    let from_response = || complete(event.record()?.response.key_id.as_deref()?);
-    let from_resources = || first_key(&event.record()?.resources);
-    let from_request = || complete(&given_key(event)?);
-    let from_envelope = || first_key(&event.envelope.resources);
-    // "… on resource: ARN with an explicit deny", "ARN is disabled."
-    let from_error = || {
-        let words = event.record()?.error_message.as_deref()?.split([' ', ',', ';']);
-        words.into_iter().find_map(|word| word.trim_end_matches('.').parse().ok())
-    };
-    let makes = event.record().is_some_and(|record| makes_a_key(&record.event_name));
-    if let Some(made) = makes.then(|| new_key().or_else(replica)).flatten() {
-        return Some(made);
-    }
-    from_response().or_else(from_resources).or_else(from_request).or_else(from_envelope).or_else(from_error)
-}
-
-/// The account whose trail told, or whose bus the event was on.
-fn account(event: &Event) -> Option<&str> {
-    let places = [event.record().and_then(|r| r.recipient_account.as_deref()), event.envelope.account.as_deref()];
-    places.into_iter().flatten().find(|id| is_account_id(id))
-}
-
-/// The Region that the call was made to, or whose bus the event was on.
-fn region(event: &Event) -> Option<Region> {
-    let places = [event.record().and_then(|r| r.region.as_deref()), event.envelope.region.as_deref()];
-    places.into_iter().flatten().find_map(|name| name.parse().ok())
-}
-
-/// The key as the signal's own words have it.
-fn given_key(event: &Event) -> Option<String> {
-    match &event.signal {
-        Signal::Native { key_id, .. } => key_id.clone(),
-        _ => event.record()?.request.key_id.clone(),
+        None => Subject::Unknown { given: event.given_key() },
     }
 }
 
@@ -467,7 +414,7 @@ fn origin(detection: &Detection, event: &Event, subject: &Subject, time: OffsetD
         Signal::SpokeAlarm { .. } => "monitoring.amazonaws.com",
         _ => KMS_EVENT_SOURCE,
     };
-    let region = region(event);
+    let region = event.region();
     Origin {
         uid: uid(detection, event, subject, time),
         event_name: record
@@ -480,7 +427,7 @@ fn origin(detection: &Detection, event: &Event, subject: &Subject, time: OffsetD
         shared_event_id: record.and_then(|r| r.shared_event_id.clone()),
         request_id: record.and_then(|r| r.request_id.clone()),
         error: record.filter(|r| r.failed).map(Record::error),
-        account: account(event).map(str::to_owned),
+        account: event.account().map(str::to_owned),
         region_given: record.and_then(|r| r.region.clone()).filter(|_| region.is_none()),
         region,
         waiting_period_days: record.and_then(waiting_period_days),
@@ -507,6 +454,7 @@ fn uid(detection: &Detection, event: &Event, subject: &Subject, time: OffsetDate
 mod tests {
     use super::*;
     use crate::catalogue::Activity;
+    use crate::key::Region;
     use serde_json::{Value, json};
     use time::macros::datetime;
 

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::json::{array, instant, kind, number, parse, text, timestamp, truth};
+use crate::key::{KeyArn, Region, is_account_id};
 
 /// The source of every event this guard listens to, in the record's own words.
 pub const KMS_EVENT_SOURCE: &str = "kms.amazonaws.com";
@@ -348,6 +349,61 @@ impl Event {
             _ => None,
         }
     }
+
+    /// Which key a signal is about, by the most reliable of the places that name one.
+    pub fn key_arn(&self) -> Option<KeyArn> {
+        let first_key = |arns: &[String]| arns.iter().find_map(|arn| arn.parse::<KeyArn>().ok());
+        let complete = |name: &str| {
+            let here = || KeyArn::new(self.region()?.as_str(), self.account()?, name).ok();
+            name.parse().ok().or_else(here)
+        };
+        // The new key of ReplicateKey is in another Region than the call; the request and the resources name its primary.
+        let new_key = || self.record()?.response.new_key.as_deref()?.parse().ok();
+        let replica = || {
+            let replica_region = self.record()?.request.replica_region.as_deref()?;
+            let primary = self.given_key()?;
+            KeyArn::new(replica_region, self.account()?, primary.rsplit('/').next()?).ok()
+        };
+        let from_response = || complete(self.record()?.response.key_id.as_deref()?);
+        let from_resources = || first_key(&self.record()?.resources);
+        let from_request = || complete(&self.given_key()?);
+        let from_envelope = || first_key(&self.envelope.resources);
+        // "… on resource: ARN with an explicit deny", "ARN is disabled."
+        let from_error = || {
+            let words = self.record()?.error_message.as_deref()?.split([' ', ',', ';']);
+            words.into_iter().find_map(|word| word.trim_end_matches('.').parse().ok())
+        };
+        let makes = self.record().is_some_and(|record| makes_a_key(&record.event_name));
+        if let Some(made) = makes.then(|| new_key().or_else(replica)).flatten() {
+            return Some(made);
+        }
+        from_response().or_else(from_resources).or_else(from_request).or_else(from_envelope).or_else(from_error)
+    }
+
+    /// The account whose trail told, or whose bus the event was on.
+    pub fn account(&self) -> Option<&str> {
+        let places = [self.record().and_then(|r| r.recipient_account.as_deref()), self.envelope.account.as_deref()];
+        places.into_iter().flatten().find(|id| is_account_id(id))
+    }
+
+    /// The Region that the call was made to, or whose bus the event was on.
+    pub fn region(&self) -> Option<Region> {
+        let places = [self.record().and_then(|r| r.region.as_deref()), self.envelope.region.as_deref()];
+        places.into_iter().flatten().find_map(|name| name.parse().ok())
+    }
+
+    /// The key as the signal's own words have it.
+    pub fn given_key(&self) -> Option<String> {
+        match &self.signal {
+            Signal::Native { key_id, .. } => key_id.clone(),
+            _ => self.record()?.request.key_id.clone(),
+        }
+    }
+}
+
+/// Whether a call of this name makes a key, which may have a policy from the start.
+pub fn makes_a_key(event_name: &str) -> bool {
+    matches!(event_name, "CreateKey" | "ReplicateKey")
 }
 
 fn native(kind: Native, detail: Option<&Value>, envelope: &Envelope) -> Signal {

@@ -4,7 +4,7 @@
 //! for each role and user that this one does: if it spares any of them, the key is in use.
 
 use super::caller::{Caller, Does, Doubt, Holds, Principal};
-use super::{Certainty, Judgement, Loss, Place, Policy, WAY_BACK, glob, written};
+use super::{CallSource, Certainty, Judgement, Loss, Policy, WAY_BACK, glob, written};
 
 /// What nobody can do without who has lost a key: what is encrypted stays so, and nothing more is signed.
 const USES: [&str; 4] = ["kms:Decrypt", "kms:Sign", "kms:GenerateMac", "kms:DeriveSharedSecret"];
@@ -38,7 +38,7 @@ enum LeftToAll {
 
 impl Policy<'_> {
     /// Whether nobody but the root user, from there, can use the key; `named` are the roles and users to try.
-    pub(super) fn cutoff(&self, (network, organization): Place, named: &[String]) -> Option<Judgement> {
+    pub(super) fn cutoff(&self, (network, organization): CallSource, named: &[String]) -> Option<Judgement> {
         let root = Caller { network, organization, does: Does::Uses, ..self.root };
         let left = USES.map(|action| (action, self.left_to_all(&root, &action.to_ascii_lowercase(), named)));
         let mut denied: Vec<_> = left
@@ -56,7 +56,7 @@ impl Policy<'_> {
     }
 
     /// Whether nobody but the root user, from there, can bring the key back. That one can, so it is no certain lockout.
-    pub(super) fn roots_alone(&self, (network, organization): Place, named: &[String]) -> Option<Judgement> {
+    pub(super) fn roots_alone(&self, (network, organization): CallSource, named: &[String]) -> Option<Judgement> {
         let root = Caller { network, organization, ..self.root };
         WAY_BACK.into_iter().find_map(|action| {
             let LeftToAll::Denied(doubts) = self.left_to_all(&root, &action.to_ascii_lowercase(), named) else {

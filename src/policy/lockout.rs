@@ -2,11 +2,11 @@
 
 use super::caller::{Caller, Doubt, Holds};
 use super::document::Statement;
-use super::{Certainty, Judgement, Loss, Place, Policy, REPAIR, WAY_BACK, written};
+use super::{CallSource, Certainty, Judgement, Loss, Policy, REPAIR, WAY_BACK, written};
 
 impl Policy<'_> {
     /// Whether the root principal, called from there, loses the way to repair the key.
-    pub(super) fn lockout(&self, (network, organization): Place) -> Option<Judgement> {
+    pub(super) fn lockout(&self, (network, organization): CallSource) -> Option<Judgement> {
         let root = Caller { network, organization, ..self.root };
         let actions = WAY_BACK.map(|action| (action, action.to_ascii_lowercase()));
         let denials = actions.iter().flat_map(|(action, lower)| {

@@ -126,7 +126,8 @@ pub fn judge(policy: Option<&str>, setting: &Setting) -> Option<Judgement> {
     };
     let places = policy.places(setting.trusted);
     let named = policy.named();
-    let everywhere = |judge: &dyn Fn(Place) -> Option<Judgement>| mildest(places.iter().map(|place| judge(*place)));
+    let everywhere =
+        |judge: &dyn Fn(CallSource) -> Option<Judgement>| mildest(places.iter().map(|place| judge(*place)));
     let is_sure = |judgement: &Judgement| judgement.certainty != Certainty::Unverified;
     let lockout = everywhere(&|place| policy.lockout(place));
     if lockout.as_ref().is_some_and(is_sure) {
@@ -164,11 +165,11 @@ struct Policy<'a> {
 }
 
 /// Where a caller is.
-type Place<'a> = (Network<'a>, Option<&'a str>);
+type CallSource<'a> = (Network<'a>, Option<&'a str>);
 
 impl Policy<'_> {
     /// Where the account's callers may be.
-    fn places<'a>(&self, trusted: &'a TrustedSources) -> Vec<Place<'a>> {
+    fn places<'a>(&self, trusted: &'a TrustedSources) -> Vec<CallSource<'a>> {
         let clauses = self.statements.iter().flat_map(|statement| &statement.conditions);
         let values = clauses.filter(|clause| clause.key == "aws:sourceip").flat_map(|clause| &clause.values);
         let networks = trusted.networks(values.filter_map(|value| Range::read(value)));

@@ -20,7 +20,7 @@ use crate::escape::name;
 use crate::json::parse;
 
 /// How deep wrappers are opened: an SNS message in an SQS message in a Lambda event in a log takes some.
-const DEEPEST: usize = 16;
+const DEEPEST: usize = 32;
 /// The longest event that is read; EventBridge's are at most 1 MiB, and CloudTrail's records shorter.
 const LONGEST_EVENT: usize = 1024 * 1024;
 /// How much base64 may unpack to: this, and so many times its own length, which is gzip's best.
@@ -396,7 +396,7 @@ impl<'a, 'b> Opening<'a, 'b> {
             stopped = self.value(part);
             stopped.is_ok()
         };
-        let read = Parts(each).deserialize(&mut serde_json::Deserializer::from_str(json));
+        let read = EachElement(each).deserialize(&mut serde_json::Deserializer::from_str(json));
         stopped?;
         // Ended by ourselves, or broken.
         match read {
@@ -482,14 +482,14 @@ fn message_of_row(list: &str) -> Option<String> {
         }
         is_row
     };
-    let _ = Parts(each).deserialize(&mut serde_json::Deserializer::from_str(list));
+    let _ = EachElement(each).deserialize(&mut serde_json::Deserializer::from_str(list));
     message.filter(|_| is_row)
 }
 
 /// Gives each part of a list away, as it stands in the JSON, as long as more are wanted.
-struct Parts<F>(F);
+struct EachElement<F>(F);
 
-impl<'de, F: FnMut(&'de str) -> bool> DeserializeSeed<'de> for Parts<F> {
+impl<'de, F: FnMut(&'de str) -> bool> DeserializeSeed<'de> for EachElement<F> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -497,7 +497,7 @@ impl<'de, F: FnMut(&'de str) -> bool> DeserializeSeed<'de> for Parts<F> {
     }
 }
 
-impl<'de, F: FnMut(&'de str) -> bool> Visitor<'de> for Parts<F> {
+impl<'de, F: FnMut(&'de str) -> bool> Visitor<'de> for EachElement<F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -350,20 +350,29 @@ mod replay {
     }
 
     /// The ways in which one tool hands an event to another.
-    const WRAPPERS: [fn(String) -> Value; 9] = [
-        |json| json!({"Events": [{"EventName": "x", "EventSource": "y", "CloudTrailEvent": json}]}),
-        |json| json!({"Records": [{"messageId": "1", "body": json, "eventSource": "aws:sqs"}]}),
-        |json| json!({"Type": "Notification", "MessageId": "1", "Message": json}),
-        |json| json!({"Records": [{"eventSource": "aws:kinesis", "eventName": "aws:kinesis:record", "kinesis": {"data": base64::encode(json)}}]}),
+    const WRAPPERS: [fn(String) -> String; 9] = [
+        |json| json!({"Events": [{"EventName": "x", "EventSource": "y", "CloudTrailEvent": json}]}).to_string(),
+        |json| json!({"Records": [{"messageId": "1", "body": json, "eventSource": "aws:sqs"}]}).to_string(),
+        |json| json!({"Type": "Notification", "MessageId": "1", "Message": json}).to_string(),
+        |json| {
+            json!({"Records": [{"eventSource": "aws:kinesis", "eventName": "aws:kinesis:record", "kinesis": {"data": base64::encode(json)}}]}).to_string()
+        },
         |json| {
             let log =
                 json!({"messageType": "DATA_MESSAGE", "logEvents": [{"id": "1", "timestamp": 1, "message": json}]});
-            json!({"awslogs": {"data": base64::encode(gzip(&log.to_string()))}})
+            json!({"awslogs": {"data": base64::encode(gzip(&log.to_string()))}}).to_string()
         },
-        |json| json!({"events": [{"eventId": "1", "ingestionTime": 1, "message": json}], "searchedLogStreams": []}),
-        |json| json!({"_index": "x", "_source": {"@timestamp": "x", "event": {"original": json}, "message": "x"}}),
-        |json| json!({"_id": "x", "date": "x", "message": "", "attributes": serde_json::from_str::<Value>(&json).unwrap()}),
-        |json| json!([json]),
+        |json| {
+            json!({"events": [{"eventId": "1", "ingestionTime": 1, "message": json}], "searchedLogStreams": []})
+                .to_string()
+        },
+        |json| {
+            json!({"_index": "x", "_source": {"@timestamp": "x", "event": {"original": json}, "message": "x"}})
+                .to_string()
+        },
+        // As text: a number that is read and written again needn't be the same.
+        |json| format!(r#"{{"_id": "x", "date": "x", "message": "", "attributes": {json}}}"#),
+        |json| json!([json]).to_string(),
     ];
 
     fn gzip(text: &str) -> Vec<u8> {
@@ -399,7 +408,7 @@ mod replay {
             cut in prop::option::of(any::<Index>()),
         ) {
             let plain = event.to_string();
-            let wrapped = wrappers.iter().fold(plain.clone(), |json, which| WRAPPERS[which.index(WRAPPERS.len())](json).to_string());
+            let wrapped = wrappers.iter().fold(plain.clone(), |json, which| WRAPPERS[which.index(WRAPPERS.len())](json));
             match cut {
                 None => prop_assert_eq!(replayed(&wrapped), {
                     let (findings, silent, problems) = replayed(&plain);
