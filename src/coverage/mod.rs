@@ -8,6 +8,8 @@ mod auditors;
 pub mod organization;
 #[cfg(feature = "cli")]
 pub mod prove;
+#[cfg(feature = "cli")]
+pub mod release;
 mod rules;
 mod stack;
 mod topics;
