@@ -11,14 +11,12 @@ from typing import Any
 from . import aws as local
 from . import steps
 from .aws import ACCOUNT, REGION, Inbox, LocalAws, Message
-from .build import ARCHITECTURE, LOGS, ROOT, STATE, build
+from .build import ARCHITECTURE, LOGS, QUICKLY, ROOT, STATE, build
 from .released import opened
 from .steps import Failed, detail, step
 
 SAVED = STATE / "demo"
 BUILD = STATE / "demo-build"
-QUICKLY = {"SAM_BUILD_MODE": "debug", "CARGO_PROFILE_DEV_DEBUG": "false", "CARGO_PROFILE_DEV_STRIP": "true"}
-"""Compiled in a third of the time; what ships is optimized, and starts and answers faster."""
 ALIAS = "alias/payments-db"
 TAGS = {"owner": "team-payments", "environment": "production"}
 PERSON, ROLE = "alice", "platform-admin"

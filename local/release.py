@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from . import steps
-from .build import ARCHITECTURE, LOGS, ROOT, STATE, TARGETS, anywhere, build, environment
+from .build import ARCHITECTURE, LOGS, QUICKLY, ROOT, STATE, TARGETS, anywhere, build, environment
 from .steps import Failed, detail, run, step
 
 DIST = ROOT / "dist"
@@ -41,9 +41,10 @@ GLIBC = "2.17"
 """Of 2012: what any Linux distribution that still gets updates has at least."""
 MACHINES = {"x86_64": 62, "arm64": 183}
 """The processor in the head of an ELF file: https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html"""
-DOCUMENTS = ["README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", "samconfig.toml", "docs", "stackset", "events/deletion-scheduled.json"]
+ANSWERS = "samconfig.toml"
+"""Where `sam deploy --guided` saves the answers: the one file that users change."""
+DOCUMENTS = ["README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", ANSWERS, "docs", "stackset", "events/deletion-scheduled.json"]
 """What a release holds as it is."""
-QUICKLY = {"CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16", "CARGO_PROFILE_RELEASE_OPT_LEVEL": "0"}
 LICENCE = re.compile(r"(un)?licen[cs]e|copying|copyright|notice", re.IGNORECASE)
 
 Files = dict[str, tuple[bytes, int]]
@@ -165,12 +166,14 @@ def _sbom_tool() -> Path:
 
 
 def _keyguard(source: Source, architecture: str, built: Path, profile: Mapping[str, str]) -> Path:
-    which = ["build", "--locked", "--release", "--bin", "keyguard", "--features", "cli"]
+    which = ["build", "--locked", "--bin", "keyguard", "--features", "cli"]
+    which += [] if "SAM_BUILD_MODE" in profile else ["--release"]
     # Without cargo-lambda's own optimizations, which are for Lambda's processors; Cargo.toml has ours.
     linux = ["--disable-optimizations", "--target", f"{TARGETS[architecture]}.{GLIBC}", "--lambda-dir", built]
     command = ["cargo", *which] if MACOS else ["cargo", "lambda", *which, *linux]
     run("building", command, LOGS / "build-keyguard.log", ROOT, environment(KEYGUARD_VERSION=source.said, **anywhere(), **profile))
-    return ROOT / "target" / "release" / "keyguard" if MACOS else built / "keyguard" / "bootstrap"
+    folder = ROOT / "target" / ("release" if "--release" in which else "debug")
+    return folder / "keyguard" if MACOS else built / "keyguard" / "bootstrap"
 
 
 def _pages(source: Source, architecture: str, keyguard: Path, built: Path) -> Path:
@@ -248,7 +251,8 @@ def _edited(text: str, old: str, new: str) -> str:
 
 def summed(files: Files) -> Files:
     """The files with their checksums as one more."""
-    lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, (content, _) in sorted(files.items())]
+    digests = {name: hashlib.sha256(content).hexdigest() for name, (content, _) in sorted(files.items()) if name != ANSWERS}
+    lines = [f"{digest}  {name}\n" for name, digest in digests.items()]
     return {**files, SUMS: ("".join(lines).encode(), 0o644)}
 
 

@@ -74,7 +74,10 @@ fn listed<'a>(folder: &Path, line: &'a str) -> Result<(&'a str, [u8; 32]), Strin
     let shown = inert(&folder.to_string_lossy(), 300);
     let below = |file: &&str| Path::new(file).components().all(|part| matches!(part, Component::Normal(_)));
     let Some((said, file)) = line.split_once("  ").filter(|(said, file)| said.len() == 64 && below(file)) else {
-        return Err(format!("{CHECKSUMS} in {shown} has a line that isn't a checksum and a file: {}", inert(line, 100)));
+        return Err(format!(
+            "{CHECKSUMS} in {shown} has a line that isn't a checksum and a file: {}",
+            inert(line, 100)
+        ));
     };
     let content = fs::read(folder.join(file)).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => format!("{} is missing in {shown}", name(file, 100)),
@@ -111,11 +114,11 @@ pub async fn look(sdk: &SdkConfig, guard: &Stack, release: &Release) -> Check {
 async fn of_release(
     lambda: &aws_sdk_lambda::Client,
     guard: &Stack,
-    Release { about, .. }: &Release,
+    release: &Release,
     logical: &str,
     code: &str,
 ) -> Observation {
-    let version = name(&about.version, 64);
+    let version = name(&release.about.version, 64);
     let Some(id) = guard.resources.get(logical).map(|resource| resource.id.as_str()).filter(|id| !id.is_empty()) else {
         return Observation::fail(format!("The stack has no {}, and version {version} has.", name(logical, 64)))
             .advise("Deploy the release.");
@@ -127,7 +130,20 @@ async fn of_release(
             return Observation::unknown(&format!("What {} runs", name(logical, 64)), &reason);
         }
     };
-    let deployed = configuration.code_sha256().unwrap_or("none");
+    let processors: Vec<_> = configuration.architectures().iter().map(|processor| processor.as_str()).collect();
+    compared(release, logical, id, code, configuration.code_sha256(), &processors)
+}
+
+fn compared(
+    Release { about, .. }: &Release,
+    logical: &str,
+    id: &str,
+    code: &str,
+    deployed: Option<&str>,
+    processors: &[&str],
+) -> Observation {
+    let version = name(&about.version, 64);
+    let deployed = deployed.unwrap_or("none");
     if deployed != code {
         return Observation::fail(format!(
             "The function {} ({}) doesn't run version {version}: its CodeSha256 is {}, the release's is {code}.",
@@ -137,7 +153,6 @@ async fn of_release(
         ))
         .advise("Deploy the release, or find out who replaced the code.");
     }
-    let processors: Vec<_> = configuration.architectures().iter().map(|processor| processor.as_str()).collect();
     if processors != [about.architecture.as_str()] {
         return Observation::fail(format!(
             "The function {} can't start: its code is for {}, and it runs on {}.",
@@ -148,4 +163,87 @@ async fn of_release(
         .advise("Deploy the release with its own Architecture.");
     }
     Observation::pass(format!("{logical} is version {version} (commit {}) as released.", name(&about.commit, 40)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coverage::Verdict;
+    use std::path::PathBuf;
+
+    const CODE: &str = "x0dTMPqHtfjKK2rPwqRmzm2PFLYdYgMpaeZCyxwYCB0=";
+
+    /// A release of one function, whose code is the text `code`, in a folder of its own.
+    fn release(test: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("keyguard-{}-{test}", std::process::id()));
+        fs::create_dir_all(folder.join("functions")).unwrap();
+        let about = r#"{"version": "1.2.3", "commit": "0123abcd", "architecture": "arm64",
+            "functions": {"AlertFunction": "functions/alert.zip"}}"#;
+        fs::write(folder.join("functions/alert.zip"), "code").unwrap();
+        fs::write(folder.join(ABOUT), about).unwrap();
+        sum(&folder, &["functions/alert.zip", ABOUT]);
+        folder
+    }
+
+    fn sum(folder: &Path, files: &[&str]) {
+        let line = |file: &&str| format!("{}  {file}\n", hex(&Sha256::digest(fs::read(folder.join(file)).unwrap())));
+        fs::write(folder.join(CHECKSUMS), files.iter().map(line).collect::<String>()).unwrap();
+    }
+
+    #[test]
+    fn code_of_the_release_is_told_from_any_other_and_from_that_of_another_processor() {
+        let folder = release("code");
+        let release = Release::open(&folder).unwrap();
+        let digest = base64::encode(Sha256::digest("code"));
+        assert_eq!(release.functions["AlertFunction"], digest);
+        let look = |deployed, processors: &[&str]| {
+            compared(&release, "AlertFunction", "guard-alert", &digest, deployed, processors).verdict
+        };
+        assert_eq!(
+            look(Some(&digest), &["arm64"]),
+            Verdict::Pass("AlertFunction is version 1.2.3 (commit 0123abcd) as released.".into())
+        );
+        for (verdict, says) in [
+            (look(Some(CODE), &["arm64"]), "(guard-alert) doesn't run version 1.2.3: its CodeSha256 is x0dTMPqH"),
+            (look(None, &["arm64"]), "its CodeSha256 is none"),
+            (look(Some(&digest), &["x86_64"]), "can't start: its code is for arm64, and it runs on x86_64."),
+        ] {
+            assert!(matches!(&verdict, Verdict::Fail(text) if text.contains(says)), "{verdict:?}");
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn folder_that_is_no_whole_release_is_refused_by_the_file() {
+        let folder = release("refused");
+        let refused = |spoil: &dyn Fn()| {
+            spoil();
+            let said = Release::open(&folder).unwrap_err();
+            fs::remove_dir_all(&folder).unwrap();
+            release("refused");
+            assert!(!said.contains('\n'), "{said}");
+            said
+        };
+        let write = |file: &str, text: &str| fs::write(folder.join(file), text).unwrap();
+        for (spoil, says) in [
+            (&(|| write("functions/alert.zip", "other")) as &dyn Fn(), "isn't the release's: its SHA-256 is"),
+            (&|| fs::remove_file(folder.join("functions/alert.zip")).unwrap(), "functions/alert.zip is missing in"),
+            (&|| fs::remove_file(folder.join(CHECKSUMS)).unwrap(), "isn't the folder of an unpacked release"),
+            (&|| write(CHECKSUMS, "hello\n"), "has a line that isn't a checksum and a file: hello"),
+            (&|| write(CHECKSUMS, &format!("{}  ../x\n", "0".repeat(64))), "a line that isn't a checksum and a file"),
+            (&|| write(CHECKSUMS, &format!("{}  /etc/passwd\n", "0".repeat(64))), "a line that isn't a checksum"),
+            (&|| sum(&folder, &[ABOUT]), "which SHA256SUMS doesn't list"),
+            (
+                &|| {
+                    write(ABOUT, "{}");
+                    sum(&folder, &[ABOUT])
+                },
+                "release.json in",
+            ),
+        ] {
+            let said = refused(spoil);
+            assert!(said.contains(says), "{said} should say {says}");
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -105,8 +105,13 @@ def test_archives_depend_on_files_and_date_alone() -> None:
 def test_every_file_is_in_the_checksums_as_sha256sum_reads_them(folder: Path) -> None:
     subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
     listed = {line.split("  ")[1] for line in (folder / "SHA256SUMS").read_text().splitlines()}
-    assert listed == {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} - {"SHA256SUMS"}
-    assert {"template.yaml", "samconfig.toml", "README.md", "LICENSE", "stackset/spoke.yaml", "docs/runbook.md"} <= listed
+    assert listed == {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} - {"SHA256SUMS", "samconfig.toml"}
+    assert {"template.yaml", "README.md", "LICENSE", "stackset/spoke.yaml", "docs/runbook.md"} <= listed
+
+
+def test_answers_that_sam_saved_leave_a_release_whole(folder: Path, tmp_path: Path) -> None:
+    (folder / "samconfig.toml").write_text((folder / "samconfig.toml").read_text() + 'parameter_overrides = "SweepHour=7"')
+    assert released.opened(folder, tmp_path).version == "1.2.3"
 
 
 def test_an_sbom_does_not_say_where_it_was_made() -> None:
@@ -200,7 +205,7 @@ def an_older_template(folder: Path) -> None:
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a file is missing": (lambda folder: (folder / "docs/runbook.md").unlink(), r"docs/runbook\.md is missing in "),
     "a function is missing": (lambda folder: (folder / "functions/alert.zip").unlink(), r"functions/alert\.zip is missing in "),
-    "a wrong checksum": (replaced("samconfig.toml", b"x"), r"samconfig\.toml isn't what was released: its SHA-256 is [0-9a-f]{64}, and "),
+    "a wrong checksum": (replaced("stackset/scp.json", b"x"), r"stackset/scp\.json isn't what was released: its SHA-256 is [0-9a-f]{64}, and "),
     "another architecture's code": (
         replaced("functions/watch.zip", code_for("arm64")), r"functions/watch\.zip in .* is built for arm64, and the release is for x86_64",
     ),
