@@ -292,9 +292,9 @@ def tarred(files: Files, date: int) -> bytes:
 
 
 def _sbom(tool: Path, source: Source, target: str, features: str) -> dict[str, Any]:
-    """The crates that are linked into an artefact."""
+    """The crates that are compiled into an artifact."""
     name = f"sbom-{target}-{features}"
-    options = ["--format", "json", "--spec-version", "1.5", "--no-default-features", "--features", features, "--target", target]
+    options = ["--format", "json", "--spec-version", "1.5", "--no-build-deps", "--no-default-features", "--features", features, "--target", target]
     command = [tool, "cyclonedx", "--manifest-path", ROOT / "Cargo.toml", "--override-filename", name, *options]
     # It writes beside Cargo.toml and nowhere else.
     written = ROOT / f"{name}.json"
@@ -329,7 +329,7 @@ def licences(crates: Iterable[tuple[str, str | None, Path]]) -> str:
         for path in found:
             texts[path.read_text(errors="replace").replace("\r\n", "\n").strip()].append(crate)
     blocks = [f"{'=' * 100}\nOf {', '.join(dict.fromkeys(bringing))}:\n\n{text}\n" for text, bringing in texts.items()]
-    return "Linked into this program:\n\n" + "\n".join(table) + "\n\n" + "\n".join(blocks)
+    return "Compiled into this program:\n\n" + "\n".join(table) + "\n\n" + "\n".join(blocks)
 
 
 def _document(value: Any) -> bytes:

@@ -22,7 +22,7 @@ from typing import Any
 from . import steps
 from .aws import ACCOUNT, REGION, STACK, LocalAws, outputs
 from .build import ARCHITECTURE, LOGS, ROOT, STATE, environment
-from .release import DIST, FUNCTIONS, here
+from .release import DIST, FUNCTIONS, TOOLS
 from .released import Released, opened
 from .steps import Failed, detail, run, step
 
@@ -44,11 +44,11 @@ def _check(quick: bool, once: bool) -> int:
     dist = STATE / "dist" if quick else DIST
     if not once:
         _built_twice(quick, dist)
-    source = here(ROOT) if not once else None
-    zips = sorted(dist.glob(f"kms-key-guard-{source.version if source else '*'}-{ARCHITECTURE}.zip"))
-    if len(zips) != 1:
-        raise Failed(f"{dist} has {len(zips)} releases for {ARCHITECTURE} and not one: make release")
-    installs(zips[0], zips[0].with_name(zips[0].name.replace("kms-key-guard-", "keyguard-").replace(f"-{ARCHITECTURE}.zip", f"-linux-{ARCHITECTURE}.tar.gz")))
+    found = sorted(dist.glob(f"kms-key-guard-*-{ARCHITECTURE}.zip"))
+    if len(found) != 1:
+        raise Failed(f"{dist} has {len(found)} releases for {ARCHITECTURE} and not one: remove what is old, or make release")
+    version = found[0].name.removeprefix("kms-key-guard-").removesuffix(f"-{ARCHITECTURE}.zip")
+    installs(found[0], dist / f"keyguard-{version}-linux-{ARCHITECTURE}.tar.gz")
     return 0
 
 
@@ -56,11 +56,12 @@ def _built_twice(quick: bool, dist: Path) -> None:
     again = STATE / "again"
     shutil.rmtree(again, ignore_errors=True)
     subprocess.run(["git", "clone", "--quiet", ROOT, again], check=True)
+    TOOLS.mkdir(exist_ok=True)
+    (again / TOOLS.name).symlink_to(TOOLS)
     how = ["--quick"] if quick else []
+    own = {name: value for name, value in environment().items() if name != "CARGO_TARGET_DIR"}
     for root, name in ((ROOT, "here"), (again, "in a clone, from nothing")):
         step(f"building the release {name}")
-        own = environment() | ({"CARGO_ZIGBUILD_CACHE_DIR": "", "ZIG_GLOBAL_CACHE_DIR": ""} if root == again else {})
-        own = {key: value for key, value in own.items() if value and (root == ROOT or key != "CARGO_TARGET_DIR")}
         run("building", [sys.executable, "-m", "local.release", *how], LOGS / f"release-{root.name}.log", root, own)
     other = again / dist.relative_to(ROOT)
     if wrong := differences(dist, other):
