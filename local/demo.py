@@ -5,18 +5,18 @@ import json
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from . import aws as local
 from . import steps
 from .aws import ACCOUNT, REGION, Inbox, LocalAws, Message
-from .build import LOGS, ROOT, STATE, build
+from .build import ARCHITECTURE, LOGS, QUICKLY, ROOT, STATE, build
+from .released import opened
 from .steps import Failed, detail, step
 
 SAVED = STATE / "demo"
 BUILD = STATE / "demo-build"
-QUICKLY = {"SAM_BUILD_MODE": "debug", "CARGO_PROFILE_DEV_DEBUG": "false", "CARGO_PROFILE_DEV_STRIP": "true"}
-"""Compiled in a third of the time; what ships is optimized, and starts and answers faster."""
 ALIAS = "alias/payments-db"
 TAGS = {"owner": "team-payments", "environment": "production"}
 PERSON, ROLE = "alice", "platform-admin"
@@ -67,19 +67,19 @@ class Arrived:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="port for the local AWS (default: a free one)")
-    port = parser.parse_args().port
-    return steps.main(lambda: _demo(port))
+    parser.add_argument("--use", type=Path, help="a release's zip or folder (default: what is built of this code)")
+    options = parser.parse_args()
+    return steps.main(lambda: _demo(options.port, options.use))
 
 
-def _demo(port: int) -> int:
-    step("building the functions with sam build, unoptimized (the first time takes minutes: it compiles)")
-    build(BUILD, **QUICKLY)
+def _demo(port: int, release: Path | None) -> int:
+    built = _released(release) if release else _built()
     step("starting the local AWS")
     with LocalAws(port) as aws:
         detail(f"at {aws.endpoint}, account {ACCOUNT}, Region {REGION}")
         aws.start_trail()
         step("deploying template.yaml with sam deploy")
-        outputs = local.deploy(aws, built=BUILD)
+        outputs = local.deploy(aws, built=built)
         step("subscribing a queue to each topic")
         inboxes = (
             aws.inbox(outputs["AlertsTopicArn"], "demo-alerts"),
@@ -93,6 +93,21 @@ def _demo(port: int) -> int:
     step("done: every alert arrived and is right")
     print(NEXT)
     return 0
+
+
+def _built() -> Path:
+    step("building the functions with sam build, unoptimized (the first time takes minutes: it compiles)")
+    build(BUILD, **QUICKLY)
+    return BUILD
+
+
+def _released(release: Path) -> Path:
+    """The folder of a release that this machine can run."""
+    found = opened(release, STATE / "demo-release")
+    if found.architecture != ARCHITECTURE:
+        raise Failed(f"{release} is for {found.architecture}, and this machine is {ARCHITECTURE}: take that release's zip.")
+    step(f"version {found.version} (commit {found.commit}), as released: nothing is compiled")
+    return found.folder
 
 
 def _story(aws: LocalAws, alerts: Inbox, findings: Inbox) -> list[str]:

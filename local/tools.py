@@ -20,7 +20,7 @@ def missing(root: Path = ROOT) -> str | None:
         return "Rust is not installed (no cargo in PATH): see https://www.rust-lang.org/tools/install"
     if not shutil.which("cc"):
         return "There is no C compiler (no cc in PATH): install gcc or clang, for instance Debian's build-essential."
-    return _old_rust(root) or _full_disk(root) or _long_name(root)
+    return _old_rust(root) or _full_disk(root) or long_name(root)
 
 
 def _old_rust(root: Path) -> str | None:
@@ -47,7 +47,8 @@ def _full_disk(root: Path) -> str | None:
     return None
 
 
-def _long_name(root: Path) -> str | None:
+def long_name(root: Path) -> str | None:
+    """That the saved stack's name is too long for the rules that are named for it."""
     saved = root / "samconfig.local.toml"
     for name in re.findall(r'^stack_name *= *"(.*)"', saved.read_text(), re.MULTILINE) if saved.exists() else []:
         if len(name) > LONGEST_NAME:

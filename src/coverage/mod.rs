@@ -11,6 +11,8 @@ mod functions;
 pub mod organization;
 #[cfg(feature = "cli")]
 pub mod prove;
+#[cfg(feature = "cli")]
+pub mod release;
 mod rules;
 mod schedules;
 mod stack;

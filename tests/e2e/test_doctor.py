@@ -15,13 +15,16 @@ from typing import Any
 import pytest
 
 from local import aws as local
+from local import release
 from local.aws import ACCOUNT, REGION, ROOT, STACK, LocalAws, environment
-from local.build import LOGS
+from local.build import ARCHITECTURE, BUILD, LOGS
+from local.release import FUNCTIONS
 
 from .conftest import Guarded
 
 KEYGUARD = ROOT / "target" / "debug" / "keyguard"
 GROUP = "cloudtrail-management"
+SOURCE = release.Source("1.2.3", "0123abcd", 1_764_028_800, "rustc")
 PATTERN = "{($.eventSource=kms.amazonaws.com) && (($.eventName=DisableKey) || ($.eventName=ScheduleKeyDeletion))}"
 
 
@@ -717,6 +720,52 @@ def test_wrong_options_are_refused(patient: Patient) -> None:
         )
         assert (run.returncode, run.stdout) == (2, "")
         assert options[0] in run.stderr
+
+
+# ---- A release ------------------------------------------------------------------------------------------------------
+
+
+def deployed(patient: Patient, code: dict[str, bytes]) -> None:
+    functions = patient.aws.client("lambda")
+    for logical, archive in code.items():
+        functions.update_function_code(FunctionName=patient.part(logical), ZipFile=archive)
+
+
+def test_code_is_told_from_the_release_and_code_that_can_not_start_fails(tidy: Patient, tmp_path: Path) -> None:
+    programs = {logical: (BUILD / logical / "bootstrap").read_bytes() for logical in FUNCTIONS}
+    files = release.summed(release.guard_files(ROOT, SOURCE, ARCHITECTURE, programs))
+    for name, (content, _) in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    code = {logical: files[name][0] for logical, name in FUNCTIONS.items()}
+
+    before = tidy.doctor("--release", str(tmp_path))
+    assert before.status == 1
+    assert "AlertFunction (" in before["functions-released"]["text"] and "doesn't run version 1.2.3" in before["functions-released"]["text"]
+
+    deployed(tidy, code)
+    try:
+        assert tidy.doctor("--release", str(tmp_path))["functions-released"] == {
+            "id": "functions-released",
+            "what": "The functions run the code of the release.",
+            "verdict": "pass",
+            "text": "AlertFunction is version 1.2.3 (commit 0123abcd) as released. "
+            "WatchFunction is version 1.2.3 (commit 0123abcd) as released.",
+            "fix": [],
+        }
+        other = 183 if ARCHITECTURE == "x86_64" else 62
+        foreign = programs["AlertFunction"][:18] + other.to_bytes(2, "little") + programs["AlertFunction"][20:]
+        deployed(tidy, {"AlertFunction": release.zipped({"bootstrap": (foreign, 0o755)}, 0)})
+        spoilt = tidy.doctor("--release", str(tmp_path), "--prove", "--timeout", "10")
+        assert (spoilt.status, spoilt["functions-released"]["verdict"], spoilt["prove-function"]["verdict"]) == (1, "fail", "fail")
+    finally:
+        deployed(tidy, code)
+
+    (tmp_path / "functions" / "alert.zip").unlink()
+    command = [KEYGUARD, "doctor", "--region", REGION, "--release", tmp_path]
+    run = subprocess.run(command, env=environment(**tidy.aws.environment()), capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == f"keyguard: functions/alert.zip is missing in {tmp_path}\n"
 
 
 # ---- The proof ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 //! `keyguard doctor`.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use anstyle::{AnsiColor, Style};
 use aws_config::SdkConfig;
 use futures_util::StreamExt;
 use kms_key_guard::coverage::prove::{self, Proof};
+use kms_key_guard::coverage::release::{self, Release};
 use kms_key_guard::coverage::{self, Check, Stack, Verdict};
 use kms_key_guard::finding::Step;
 use kms_key_guard::key::Region;
@@ -24,6 +26,7 @@ Examples:
   keyguard doctor --region all --format json | jq '.regions[].checks[] | select(.verdict == \"fail\")'
   keyguard doctor --role-arn arn:aws:iam::111122223333:role/security-audit
   keyguard doctor --prove
+  keyguard doctor --release kms-key-guard-0.1.0-arm64
 
 It only reads. With --prove it also sends a test through the guard and waits for it with a queue and two subscriptions
 of its own, which it removes again; whoever is subscribed to the topics gets the test too, with TEST in the Subject.
@@ -42,6 +45,9 @@ pub struct DoctorOptions {
     /// What to print
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     format: ReportFormat,
+    /// The folder of an unpacked release: are the deployed functions those, byte for byte?
+    #[arg(long, value_name = "FOLDER")]
+    release: Option<PathBuf>,
     /// Send a test through the guard, and wait until it comes out
     #[arg(long)]
     prove: bool,
@@ -77,10 +83,18 @@ impl Report {
 
 /// Looks at the guard, and says what it saw.
 pub fn run(options: &DoctorOptions) -> io::Result<ExitCode> {
+    let release = options.release.as_deref().map(Release::open).transpose().map_err(io::Error::other)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (sdk, regions) = options.access.open("keyguard-doctor").await?;
         let mut reports = look(options, &sdk, &regions).await;
+        if let Some(release) = &release {
+            for report in &mut reports {
+                if let Some(guard) = &report.guard {
+                    report.checks.push(release::look(&sdk, guard, release).await);
+                }
+            }
+        }
         if options.prove {
             for report in &mut reports {
                 prove(options, &sdk, report).await?;

@@ -7,6 +7,7 @@
 
 mod credentials;
 mod doctor;
+mod generate;
 mod redrive;
 mod replay;
 mod sweep;
@@ -16,9 +17,15 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+/// A release says which commit it is of.
+const VERSION: &str = match option_env!("KEYGUARD_VERSION") {
+    Some(released) => released,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
 /// Tells when a KMS key is on its way to being lost.
 #[derive(Parser)]
-#[command(name = "keyguard", version)]
+#[command(name = "keyguard", version = VERSION)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -38,6 +45,9 @@ enum Command {
     /// List the KMS keys that can't be used or are about to be lost, the least time left first
     #[command(after_help = sweep::EXAMPLES)]
     Sweep(sweep::SweepOptions),
+    /// Write the shell completions and man pages that a release holds
+    #[command(hide = true)]
+    Generate(generate::GenerateOptions),
 }
 
 /// How `doctor` and `sweep` report.
@@ -53,6 +63,7 @@ fn main() -> ExitCode {
         Command::Redrive(options) => redrive::run(&options),
         Command::Doctor(options) => doctor::run(&options),
         Command::Sweep(options) => sweep::run(&options),
+        Command::Generate(options) => generate::run(&options),
     };
     match done {
         Ok(status) => status,
