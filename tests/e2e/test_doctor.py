@@ -779,7 +779,7 @@ def left_behind(patient: Patient) -> list[str]:
 
 
 def test_proof_comes_out_of_both_topics_and_reaches_everybody(tidy: Patient) -> None:
-    people = tidy.inbox("AlertsTopicArn")
+    people = tidy.inbox("AlertsTopicArn", detection=["guard-test"])
     diagnosis = tidy.doctor("--prove")
     assert diagnosis.status == 0, diagnosis.regions
     legs = diagnosis.regions[0]["test"]["checks"]
@@ -792,15 +792,15 @@ def test_proof_comes_out_of_both_topics_and_reaches_everybody(tidy: Patient) -> 
     assert "subscribers of its topics get it too" in diagnosis.stderr
 
 
-def test_proof_names_the_rule_that_swallowed_it(patient: Patient) -> None:
-    events, rule = patient.aws.client("events"), patient.part("AlertFunctionGuardTestRule")
+def test_proof_names_the_rule_that_swallowed_it(tidy: Patient) -> None:
+    events, rule = tidy.aws.client("events"), tidy.part("AlertFunctionGuardTestRule")
     events.disable_rule(Name=rule)
-    diagnosis = patient.doctor("--prove", "--timeout", "5")
+    diagnosis = tidy.doctor("--prove", "--timeout", "5")
     events.enable_rule(Name=rule)
     assert (diagnosis.status, diagnosis["prove-bus"]["verdict"]) == (1, "pass")
     assert "the rule didn't match or hand it on" in diagnosis["prove-function"]["text"]
     assert diagnosis["prove-alerts"]["verdict"] == "unknown"
-    assert left_behind(patient) == []
+    assert left_behind(tidy) == []
 
 
 def test_proof_names_the_topic_that_swallowed_it(patient: Patient) -> None:
