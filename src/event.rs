@@ -190,7 +190,7 @@ pub struct Record {
     pub error_code: Option<String>,
     /// Present when the call failed.
     pub error_message: Option<String>,
-    /// Whether the call failed: an error code or message that is anything but null, text or not.
+    /// Whether the call failed: an error code or message that is anything but null or empty, text or not.
     pub failed: bool,
     /// Who called.
     pub identity: Identity,
@@ -474,11 +474,18 @@ fn record(detail: &Value, event_name: String, event_source: String) -> Record {
     let request = &detail["requestParameters"];
     let response = &detail["responseElements"];
     let service = &detail["serviceEventDetails"];
-    let present = |field: &str| !detail[field].is_null();
+    // Converters write a field that CloudTrail left out as empty.
+    let present = |field: &str| match &detail[field] {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => true,
+    };
     Record {
         event_name,
         event_source,
-        event_time: text(detail, "eventTime").and_then(|t| timestamp(&t)),
+        event_time: instant(detail, "eventTime"),
         event_id: text(detail, "eventID"),
         shared_event_id: text(detail, "sharedEventID"),
         request_id: text(detail, "requestID"),
@@ -578,6 +585,10 @@ mod tests {
         assert!(failed(r#","errorCode":500"#));
         assert!(failed(r#","errorMessage":"no""#));
         assert!(!failed(r#","errorCode":null,"errorMessage":null"#));
+        for empty in [r#""""#, "[]", "{}"] {
+            assert!(!failed(&format!(r#","errorCode":{empty},"errorMessage":{empty}"#)), "{empty}");
+            assert!(failed(&format!(r#","errorCode":{empty},"errorMessage":"no""#)), "{empty}");
+        }
         assert!(!failed(""));
     }
 

@@ -38,9 +38,25 @@ fn without_lone_surrogates(json: &str) -> Option<String> {
 
 /// Reads a time as CloudTrail writes it: RFC 3339 in UTC.
 pub fn timestamp(text: &str) -> Option<OffsetDateTime> {
-    // Years outside the calendar that every consumer can hold would only make the arithmetic on them fail later.
-    let time = OffsetDateTime::parse(text.trim(), &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)?;
+    in_calendar(OffsetDateTime::parse(text.trim(), &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)?)
+}
+
+/// Reads a time as databases write it: `2021-03-23 18:58:30.250 UTC` and the like, in UTC unless it has a zone.
+fn database_time(text: &str) -> Option<OffsetDateTime> {
+    let text = text.trim().trim_end_matches("UTC").trim_end().replacen(' ', "T", 1);
+    timestamp(&text).or_else(|| timestamp(&format!("{text}Z"))).or_else(|| timestamp(&format!("{text}:00")))
+}
+
+/// Years outside the calendar that every consumer can hold would only make the arithmetic on them fail later.
+fn in_calendar(time: OffsetDateTime) -> Option<OffsetDateTime> {
     (1970..=9000).contains(&time.year()).then_some(time)
+}
+
+/// A time in seconds since 1970, or in milliseconds: 100,000,000,000 seconds are in the year 5138, so many milliseconds in 1973.
+fn since_1970(number: f64) -> Option<OffsetDateTime> {
+    let seconds = if number.abs() < 1e11 { number } else { number / 1e3 };
+    let seconds = seconds.is_finite().then_some(seconds)?;
+    in_calendar(OffsetDateTime::from_unix_timestamp(seconds as i64).ok()?)
 }
 
 /// Reads the dates in `responseElements`: `Jan 1, 2019 12:00:00 AM`, `Apr 12, 2021 18:58:30 PM`,
@@ -76,14 +92,14 @@ fn written_date(text: &str) -> Option<OffsetDateTime> {
     Some(date.with_time(Time::from_hms(hour, minute, second).ok()?).assume_utc())
 }
 
-/// A time in any of the forms a KMS record writes one: text, or seconds since 1970.
+/// A time in any of the forms that records and their copies write one: text, or seconds or milliseconds since 1970.
 pub(crate) fn instant(value: &Value, field: &str) -> Option<OffsetDateTime> {
     match value.get(field)? {
-        Value::String(text) => timestamp(text).or_else(|| written_date(text)),
-        Value::Number(seconds) => {
-            let time = OffsetDateTime::from_unix_timestamp(seconds.as_f64()? as i64).ok()?;
-            (1970..=9000).contains(&time.year()).then_some(time)
+        Value::String(text) => {
+            let number = || since_1970(text.trim().parse().ok()?);
+            timestamp(text).or_else(|| database_time(text)).or_else(|| written_date(text)).or_else(number)
         }
+        Value::Number(number) => since_1970(number.as_f64()?),
         _ => None,
     }
 }
@@ -155,6 +171,29 @@ mod tests {
             "é1 1, 2019 1:1:1",
         ] {
             assert_eq!(written_date(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn copies_of_a_time_are_read_in_every_form() {
+        let at = |value: Value| instant(&serde_json::json!({"eventTime": value}), "eventTime");
+        let right = at("2021-03-23T18:58:30Z".into());
+        assert!(right.is_some());
+        for text in [
+            "2021-03-23 18:58:30",
+            "2021-03-23 18:58:30.000 UTC",
+            "2021-03-23 18:58:30Z",
+            "2021-03-23 18:58:30+00",
+            "2021-03-23 20:58:30+02:00",
+            "2021-03-23T18:58:30",
+            "1616525910",
+            "1616525910000",
+        ] {
+            assert_eq!(at(text.into()), right, "{text}");
+        }
+        assert_eq!((at(1_616_525_910.into()), at(1_616_525_910_000_i64.into())), (right, right));
+        for none in ["2021-03-23", "yesterday", "", "-1", "1e300", "NaN", "2021-13-23 18:58:30"] {
+            assert_eq!(at(none.into()), None, "{none}");
         }
     }
 
