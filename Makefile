@@ -42,17 +42,21 @@ local: tools $(VENV)/ready ## leave the local AWS running, with the guard deploy
 # What drives no function, and what tests the local AWS itself.
 APART := tests/template tests/iam tests/ocsf tests/bench tests/tools
 EMULATOR := tests/emulator
+# Judges what the end-to-end tests wrote down.
+RECORDED := tests/iam/test_recorded.py
 
 # The optimizer ends on one processor, which leaves the other one to the tests that drive no function.
 test: tools ## run everything: Rust, template, OCSF, faults, end to end on the local AWS
 	@$(MAKE) --no-print-directory --jobs 2 functions test-apart
+	@rm -rf .local/calls
 	$(PYTEST) tests $(addprefix --ignore ,$(APART) $(EMULATOR))
+	$(VENV)/bin/python -m pytest $(RECORDED)
 
 test-rust: tools
 	cargo test --all-features
 
 test-apart: test-rust $(VENV)/ready tests/iam/node_modules
-	$(VENV)/bin/python -m pytest $(APART)
+	$(VENV)/bin/python -m pytest $(APART) --ignore $(RECORDED)
 
 test-emulator: tools $(VENV)/ready ## hold the local AWS itself to what AWS does
 	$(PYTEST) $(EMULATOR)
@@ -75,7 +79,7 @@ audit: tools $(VENV)/ready $(AUDIT)/ready $(PROWLER)/ready ## what cloud-audit a
 
 permissions: tools $(VENV)/ready tests/iam/node_modules ## every permission by AWS's own reference and a policy engine
 	cargo test --all-features --no-run
-	$(PYTEST) tests/iam
+	$(PYTEST) tests/iam --ignore $(RECORDED)
 
 fuzz: tools ## 1,000,000 inputs that no one would send
 	FUZZ_CASES=250000 cargo test --profile fuzz --test it fuzz -- --nocapture

@@ -26,13 +26,21 @@ from .steps import Failed, end_group, run
 ACCOUNT = "111122223333"
 REGION = "eu-west-1"
 STACK = "kms-key-guard"
+CALLS = STATE / "calls"
+"""A folder for each place, with what a local AWS wrote down there."""
 
 
 class LocalAws:
-    """A running local AWS; use it in a `with`, which stops it and every process it started."""
+    """A running local AWS; use it in a `with`, which stops it and every process it started.
 
-    def __init__(self, port: int = 0, retry_delay: float = 1.0, log: Path = LOGS / "aws.log") -> None:
+    With a `place` (of tests/iam) it writes down what the guard's roles call.
+    """
+
+    def __init__(
+        self, port: int = 0, retry_delay: float = 1.0, log: Path = LOGS / "aws.log", place: str | None = None
+    ) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
+        calls = {"LOCAL_AWS_CALLS": str(CALLS / place)} if place else {}
         self.log = log
         scratch = STATE / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)
@@ -42,7 +50,7 @@ class LocalAws:
             self._process = subprocess.Popen(
                 [*command, "--port", str(port), "--retry-delay", str(retry_delay)],
                 cwd=ROOT,
-                env=environment(HOME=self._scratch.name, TMPDIR=self._scratch.name),
+                env=environment(HOME=self._scratch.name, TMPDIR=self._scratch.name, **calls),
                 # Held open as long as we live: its end is how the host learns of ours, even after kill -9.
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -78,14 +86,16 @@ class LocalAws:
         config = Config(retries={"total_max_attempts": 2}, connect_timeout=5, read_timeout=60)
         return _boto().client(service, endpoint_url=self.endpoint, region_name=region, config=config, **keys)
 
-    def environment(self, account: str = ACCOUNT, region: str = REGION) -> dict[str, str]:
-        """What a program needs in its environment to work against this AWS."""
+    def environment(self, account: str = ACCOUNT, region: str = REGION, role: str = "") -> dict[str, str]:
+        """What a program needs in its environment to work against this AWS, as the account's root user or in a role."""
+        session = self.person("operator", role, account, region) if role else {}
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": account,
             "AWS_SECRET_ACCESS_KEY": "local",
             "AWS_REGION": region,
             "AWS_DEFAULT_REGION": region,
+            **{name.upper(): value for name, value in session.items()},
         }
 
     def start_trail(self, account: str = ACCOUNT, region: str = REGION, log_group: str = "") -> None:
@@ -314,9 +324,9 @@ def outputs(cloudformation: Any) -> dict[str, str]:
 
 
 @contextmanager
-def guarded(port: int = 0, retry_delay: float = 1.0) -> Iterator[tuple[LocalAws, dict[str, str]]]:
+def guarded(port: int = 0, retry_delay: float = 1.0, place: str | None = None) -> Iterator[tuple[LocalAws, dict[str, str]]]:
     """A local AWS whose account has a trail and the guard, and the stack's outputs; build first."""
-    with LocalAws(port, retry_delay) as aws:
+    with LocalAws(port, retry_delay, place=place) as aws:
         aws.start_trail()
         yield aws, deploy(aws)
 

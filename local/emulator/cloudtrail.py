@@ -19,7 +19,7 @@ from ministack.core.responses import get_account_id, get_region, get_request_cli
 from ministack.core.router import extract_access_key_id
 from ministack.services import cloudtrail, sts
 
-from . import events, iam, kms, trails
+from . import events, iam, kms, recorder, trails
 from .calls import Call, read_answer, read_request
 from .pinned import replace, require
 
@@ -108,6 +108,8 @@ def _dispatch(original: Handler) -> Handler:
             call = read_request(method, path, headers, body, query_params)
         except ValueError:
             call = None
+        if call is not None:
+            recorder.note(call, user_identity(extract_access_key_id(headers, query_params)))
         _recorded.set(call is not None)
         if call is None or call.operation.name.startswith(NOT_MANAGEMENT.get(call.service, ("-",))):
             return await original(method, path, headers, body, query_params, request_id)

@@ -60,13 +60,13 @@ def keyguard() -> None:
 @pytest.fixture(scope="session")
 def guarded(built: None) -> Iterator[Guarded]:
     """The guard, deployed once for every test that leaves it as it is."""
-    with local.guarded(retry_delay=0.1) as (aws, outputs):
+    with local.guarded(retry_delay=0.1, place="single") as (aws, outputs):
         yield Guarded(aws, outputs)
 
 
 @pytest.fixture
 def breakable(built: None) -> Iterator[Guarded]:
     """The guard on a second, empty local AWS, for a test that breaks it."""
-    with LocalAws(retry_delay=0.1, log=LOGS / "aws-breakable.log") as aws:
+    with LocalAws(retry_delay=0.1, log=LOGS / "aws-breakable.log", place="single") as aws:
         aws.start_trail()
         yield Guarded(aws, local.deploy_directly(aws))

@@ -36,7 +36,8 @@ class Patient(Guarded):
 
     def doctor(self, *options: str, region: str = REGION, account: str = ACCOUNT) -> "Diagnosis":
         command = [KEYGUARD, "doctor", "--format", "json", "--region", region, *options]
-        env = environment(**self.aws.environment(account, region))
+        role = "keyguard-prove" if "--prove" in options else "keyguard-doctor"
+        env = environment(**self.aws.environment(account, region, role))
         run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
         assert run.stdout, run.stderr
         return Diagnosis(run.returncode, json.loads(run.stdout)["regions"], run.stderr)
@@ -117,7 +118,7 @@ def auditors_alarm(aws: LocalAws, action: str | None, **changes: Any) -> None:
 
 @pytest.fixture(scope="module")
 def patient(built: None) -> Iterator[Patient]:
-    with LocalAws(retry_delay=0.1, log=LOGS / "aws-doctor.log") as aws:
+    with LocalAws(retry_delay=0.1, log=LOGS / "aws-doctor.log", place="single") as aws:
         aws.client("logs").create_log_group(logGroupName=GROUP)
         start_trail(aws)
         patient = Patient(aws, local.deploy_directly(aws))

@@ -87,7 +87,7 @@ def undelivered(aws: LocalAws, account: str, region: str) -> Inbox:
 
 @pytest.fixture(scope="module")
 def organization(built: None) -> Iterator[Organization]:
-    with LocalAws(retry_delay=0.1, log=LOGS / "aws-organization.log") as aws:
+    with LocalAws(retry_delay=0.1, log=LOGS / "aws-organization.log", place="organization") as aws:
         for account in (ACCOUNT, MANAGEMENT, MEMBER):
             aws.start_trail(account)
         identity = aws.organization(MANAGEMENT, ACCOUNT, MEMBER)
@@ -289,7 +289,7 @@ def test_whoever_switches_a_spoke_off_is_told_of_at_the_hub(organization: Organi
 def doctor(organization: Organization, account: str, region: str) -> dict[str, dict[str, Any]]:
     """The checks of an operator's doctor in an account."""
     command = [ROOT / "target/debug/keyguard", "doctor", "--format", "json", "--region", region]
-    env = local.environment(**organization.aws.environment(account, region))
+    env = local.environment(**organization.aws.environment(account, region, "keyguard-doctor"))
     run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     assert run.stdout, run.stderr
     (found,) = json.loads(run.stdout)["regions"]

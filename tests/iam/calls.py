@@ -1,4 +1,5 @@
-"""What the guard and its operators call: calls.jsonl, read off the code, and what a local AWS wrote down while it ran.
+"""What the guard and its operators call: calls.jsonl, read off the code. What a local AWS wrote down while it ran is
+compared with it by tests/recorded.
 
 One call a line:
 
@@ -20,9 +21,6 @@ import re
 from deployed import ROOT
 
 DECLARED = ROOT / "tests/iam/calls.jsonl"
-# Where the local AWS leaves what it saw.
-RECORDED = ROOT / ".local/calls"
-
 FIELDS = {"place", "principal", "action", "resource", "context", "account"}
 
 
@@ -35,7 +33,7 @@ def read(file):
 
 
 def all_calls():
-    return [call for file in [DECLARED, *sorted(RECORDED.glob("*.jsonl"))] for call in read(file)]
+    return read(DECLARED)
 
 
 def made_in(place, calls):
