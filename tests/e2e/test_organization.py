@@ -5,6 +5,7 @@ The hub is deployed with `sam deploy`, the spokes by CloudFormation from stackse
 
 import json
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -335,3 +336,19 @@ def test_operators_doctor_checks_the_spoke_of_an_account(organization: Organizat
     assert "The pattern of the rule ApiCallRule isn't the template's: it differs in detail.$or." in failed["rules-match"]
     assert "is no target of the rule HeartbeatRule: it has none." in failed["rules-target"]
     assert "The alarm UndeliveredAlarm is gone." in failed["alarms-live"]
+
+
+def test_the_hubs_watch_function_hears_every_spoke(organization: Organization) -> None:
+    stack = organization.aws.client("cloudformation").list_stack_resources(StackName="kms-key-guard")
+    names = {part["LogicalResourceId"]: part["PhysicalResourceId"] for part in stack["StackResourceSummaries"]}
+    at = int(time.time()) // 60 * 60
+    organization.aws.fire_schedule(names["SweepSchedule"], time=at)
+    line = f'"ScheduledTime":"{time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))}"'
+    logs = organization.aws.client("logs")
+    for _ in range(240):
+        events = logs.filter_log_events(logGroupName=organization.hub["WatchLogGroupName"]).get("events", [])
+        runs = [json.loads(event["message"]) for event in events if line in event["message"]]
+        if runs:
+            break
+        time.sleep(0.25)
+    assert runs and "Failed" in runs[0], events[-3:]
