@@ -26,7 +26,7 @@ ARCHITECTURE = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm6
     platform.machine().lower(), ""
 )
 """This machine's, in Lambda's words."""
-QUICKLY = {"SAM_BUILD_MODE": "debug", "CARGO_PROFILE_DEV_DEBUG": "false", "CARGO_PROFILE_DEV_STRIP": "true"}
+QUICKLY = {"SAM_BUILD_MODE": "debug", "CARGO_PROFILE_DEV_DEBUG": "false", "CARGO_PROFILE_DEV_STRIP": "true", "CARGO_INCREMENTAL": "0"}
 """Compiled in a third of the time; what ships is optimized, and starts and answers faster."""
 TARGETS = {"x86_64": "x86_64-unknown-linux-gnu", "arm64": "aarch64-unknown-linux-gnu"}
 """Lambda's architectures, in Rust's words."""
