@@ -116,13 +116,10 @@ fn longest_first(aliases: Vec<AliasListEntry>) -> (Vec<String>, Option<OffsetDat
             Some((since, alias.alias_name?))
         })
         .collect();
-    dated.sort_by_key(|(since, _)| since.unwrap_or(OffsetDateTime::UNIX_EPOCH + MOST_DAYS));
+    dated.sort_by_key(|(since, _)| (since.is_none(), *since));
     let since = dated.first().and_then(|(since, _)| *since);
     (dated.into_iter().map(|(_, name)| name).collect(), since)
 }
-
-/// Beyond any date that KMS tells.
-const MOST_DAYS: time::Duration = time::Duration::days(365 * 7_000);
 
 /// What KMS always tells in an answer; one without it is no answer, and not an empty list.
 fn told<T>(part: Option<T>) -> Result<T, Why> {

@@ -108,7 +108,7 @@ def _dispatch(original: Handler) -> Handler:
             call = read_request(method, path, headers, body, query_params)
         except ValueError:
             call = None
-        if call is not None:
+        if call is not None and recorder.FOLDER:
             recorder.note(call, user_identity(extract_access_key_id(headers, query_params)))
         _recorded.set(call is not None)
         if call is None or call.operation.name.startswith(NOT_MANAGEMENT.get(call.service, ("-",))):

@@ -20,14 +20,16 @@ ACTIONS = {"lambda:Invoke": "lambda:InvokeFunction"}
 
 NO_PERMISSION = ("sts:GetCallerIdentity",)
 
+FOLDER = os.environ.get("LOCAL_AWS_CALLS", "")
+"""Where to; empty if nobody wants it."""
+
 _written: set[str] = set()
 
 
 def note(call: Call, identity: dict[str, Any]) -> None:
     """Write a call down, if a role of the guard or of its operators made it."""
-    folder = os.environ.get("LOCAL_AWS_CALLS")
     role = identity.get("sessionContext", {}).get("sessionIssuer", {})
-    if not folder or not role.get("userName", "").startswith(ROLES):
+    if not role.get("userName", "").startswith(ROLES):
         return
     service = {"monitoring": "cloudwatch"}.get(call.service, call.service)
     action = f"{service}:{call.operation.name}"
@@ -36,8 +38,8 @@ def note(call: Call, identity: dict[str, Any]) -> None:
     line = json.dumps({"principal": role["arn"], "action": ACTIONS.get(action, action), "resource": _resource(call)})
     if line not in _written:
         _written.add(line)
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with (Path(folder) / f"{os.getpid()}.jsonl").open("a") as lines:
+        Path(FOLDER).mkdir(parents=True, exist_ok=True)
+        with (Path(FOLDER) / f"{os.getpid()}.jsonl").open("a") as lines:
             lines.write(line + "\n")
 
 

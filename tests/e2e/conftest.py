@@ -1,9 +1,12 @@
 """The local AWS that the end-to-end tests share, with the guard deployed to it once."""
 
+import json
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -49,6 +52,20 @@ class Key:
         first = self.alerts.next()
         assert first.attributes["event_name"] == "DisableKey", first.subject
         assert not self.alerts.all()
+
+
+def run_watch_function(aws: LocalAws, schedule: str, log_group: str, at: float) -> dict[str, Any]:
+    """Fire a schedule and wait until its run has left its line in the log, which is after everything else; the line."""
+    aws.fire_schedule(schedule, time=at)
+    logs = aws.client("logs")
+    scheduled = datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    for _ in range(240):
+        lines = [event["message"] for event in logs.filter_log_events(logGroupName=log_group).get("events", [])]
+        left = next((line for line in lines if f'"ScheduledTime":"{scheduled}"' in line), None)
+        if left:
+            return json.loads(left)
+        time.sleep(0.25)
+    raise TimeoutError(f"{schedule} did not end its run of {scheduled}: {lines[-5:]}")
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,12 @@
 """The watch function on the local AWS: its schedules fire, and what they find reaches the subscribers."""
 
 import json
-import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
-from .conftest import Guarded
+from .conftest import Guarded, run_watch_function
 
 
 def at(**more: float) -> float:
@@ -34,16 +33,7 @@ class Watched:
         self._fire("CoverageSchedule", at)
 
     def _fire(self, schedule: str, at: float) -> None:
-        """Fire a schedule and wait until its run has left its line in the log, which is after everything else."""
-        self.aws.fire_schedule(self.names[schedule], time=at)
-        logs, group = self.aws.client("logs"), self.outputs["WatchLogGroupName"]
-        scheduled = datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        for _ in range(240):
-            lines = [event["message"] for event in logs.filter_log_events(logGroupName=group).get("events", [])]
-            if any(f'"ScheduledTime":"{scheduled}"' in line for line in lines):
-                return
-            time.sleep(0.25)
-        raise TimeoutError(f"{schedule} did not end its run of {scheduled}: {lines[-5:]}")
+        run_watch_function(self.aws, self.names[schedule], self.outputs["WatchLogGroupName"], at)
 
 
 @pytest.fixture
