@@ -27,7 +27,7 @@ import struct
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -731,3 +731,12 @@ async def rig(
         environment = {"SSL_CERT_FILE": str(TLS / "authority.pem"), **environment}
     async with topics, keys, Function(topics, keys, timeout, environment, binary=binary) as function:
         yield function, topics, keys
+
+
+def report(what: str, figures: Iterable[tuple[str, object]], wrong: Sequence[str]) -> int:
+    """Print what a run came to as a table, and the first of what doesn't fit; its exit status."""
+    print(f"| {what} | |\n| --- | --- |")
+    for name, figure in figures:
+        print(f"| {name} | {figure} |")
+    print(f"\n{len(wrong)} mismatches{':' if wrong else '.'}", *wrong[:20], sep="\n  ")
+    return 1 if wrong else 0

@@ -20,7 +20,7 @@ from typing import Any
 
 from .faults import template_timeout
 from .load import Instance
-from . import ACCOUNT, OPERATIONS, ROOT, TOPICS, Connection, Function, Kms, Request, Schedule, Sns, Sts
+from . import ACCOUNT, OPERATIONS, ROOT, TOPICS, Connection, Function, Kms, Request, Schedule, Sns, Sts, report
 from ..steps import end_on_signals
 
 SAMPLE = ROOT / "events" / "deletion-scheduled.json"
@@ -210,11 +210,7 @@ def main() -> int:
     options = parser.parse_args()
     end_on_signals()
     figures, wrong = asyncio.run(run(organization(options.accounts, options.seed), options.instances))
-    print("| accounts | |\n| --- | --- |")
-    for what, figure in figures:
-        print(f"| {what} | {figure} |")
-    print(f"\n{len(wrong)} mismatches{':' if wrong else '.'}", *wrong[:20], sep="\n  ")
-    return 1 if wrong else 0
+    return report("accounts", figures, wrong)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from statistics import quantiles
 from typing import Any
 
 from .faults import template_timeout
-from . import ROOT, TOPICS, Function, Kms, Sns
+from . import ROOT, TOPICS, Function, Kms, Sns, report
 from ..steps import end_on_signals
 
 EVENTS = ROOT / "events"
@@ -234,12 +234,7 @@ def main() -> int:
     options = parser.parse_args()
     end_on_signals()
     run = asyncio.run(load(Mixer(options.seed).burst(options.signals), options.instances))
-    print("| load | |\n| --- | --- |")
-    for what, figure in run.figures():
-        print(f"| {what} | {figure} |")
-    wrong = list(run.mismatches())
-    print(f"\n{len(wrong)} mismatches{':' if wrong else '.'}", *wrong[:20], sep="\n  ")
-    return 1 if wrong else 0
+    return report("load", run.figures(), list(run.mismatches()))
 
 
 if __name__ == "__main__":
