@@ -81,7 +81,7 @@ class Mixer:
         if detection == "unreadable-signal":
             identity = event["id"]
         name = (
-            f"key\n{detection}\narn:aws:kms:eu-west-1:111122223333:key/{key}"
+            f"key\n{detection}\narn:aws:kms:eu-west-1:111122223333:key/{key}\n{event['time'][:10]}"
             if detection == "key-deleted"
             else f"event\n{detection}\n{identity}"
         )
