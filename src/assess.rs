@@ -7,8 +7,8 @@ use crate::catalogue::{Kind, Severity};
 use crate::config::Rules;
 use crate::detect::SHORTEST_WAITING_PERIOD_DAYS;
 use crate::escape::name;
-use crate::finding::{Assessment, Deadline, Finding, Reason};
-use crate::key::{LastUsage, MultiRegion};
+use crate::finding::{Assessment, Deadline, Finding, Reason, Subject};
+use crate::key::{Fact, LastUsage, MultiRegion, Why};
 
 /// A rule that moves the severity of a danger.
 pub struct Rule {
@@ -18,51 +18,31 @@ pub struct Rule {
     pub when: &'static str,
     /// The reason for the alert if it applies.
     applies: fn(&Finding, &Rules) -> Option<String>,
+    /// Whether it may apply all the same, because a fact that it needs isn't known.
+    may_apply: fn(&Finding) -> bool,
 }
 
 /// The rules, in the order in which an alert gives its reasons.
-pub static RULES: [Rule; 17] = [
-    Rule { levels: 1, when: "the key was used in the 7 days before", applies: used_recently },
-    Rule { levels: 1, when: "somebody holds grants on the key", applies: grants_held },
-    Rule { levels: 1, when: "deletion was scheduled with the shortest waiting period, 7 days", applies: shortest_wait },
-    Rule { levels: 1, when: "imported key material expires within 7 days", applies: expires_soon },
-    Rule { levels: 1, when: "imported key material expires within 24 hours", applies: expires_tomorrow },
-    Rule { levels: 1, when: "the whole CloudHSM cluster was deleted", applies: cluster_deleted },
-    Rule { levels: 1, when: "the account's root user did it", applies: by_root },
-    Rule { levels: 1, when: "an IAM user did it without a second factor", applies: without_mfa },
-    Rule { levels: 1, when: "the key is a multi-Region primary", applies: multi_region_primary },
-    Rule {
-        levels: 1,
-        when: "the key policy was changed while the key is pending deletion",
-        applies: policy_while_pending,
-    },
-    Rule {
-        levels: 1,
-        when: "a key that the sweep found at risk will be lost within 7 days",
-        applies: lost_within_a_week,
-    },
-    Rule {
-        levels: 2,
-        when: "a key that the sweep found at risk will be lost within the last of `REMINDER_DAYS`",
-        applies: lost_at_the_last_reminder,
-    },
-    Rule { levels: -1, when: "the key was never used since it was created", applies: never_used },
-    Rule { levels: -1, when: "an expected principal did it", applies: expected_principal },
-    Rule {
-        levels: -2,
-        when: "only a condition that can't be verified makes a policy a lockout",
-        applies: unverified_lockout,
-    },
-    Rule {
-        levels: -1,
-        when: "only a condition that can't be verified makes a policy a cut-off",
-        applies: unverified_cutoff,
-    },
-    Rule {
-        levels: -2,
-        when: "CloudFormation changed a part of the guard, as it does when a stack is updated or deleted",
-        applies: by_cloudformation,
-    },
+#[rustfmt::skip]
+pub static RULES: [Rule; 18] = [
+    Rule { levels: 1, when: "the key was used in the 7 days before", applies: used_recently, may_apply: use_unknown },
+    Rule { levels: 1, when: "somebody holds grants on the key", applies: grants_held, may_apply: grants_unknown },
+    Rule { levels: 1, when: "deletion was scheduled with the shortest waiting period, 7 days", applies: shortest_wait, may_apply: never },
+    Rule { levels: 1, when: "imported key material expires within 7 days", applies: expires_soon, may_apply: never },
+    Rule { levels: 1, when: "imported key material expires within 24 hours", applies: expires_tomorrow, may_apply: never },
+    Rule { levels: 1, when: "the whole CloudHSM cluster was deleted", applies: cluster_deleted, may_apply: never },
+    Rule { levels: 1, when: "the account's root user did it", applies: by_root, may_apply: never },
+    Rule { levels: 1, when: "an IAM user did it without a second factor", applies: without_mfa, may_apply: never },
+    Rule { levels: 1, when: "the key is a multi-Region primary", applies: multi_region_primary, may_apply: may_be_primary },
+    Rule { levels: 1, when: "the key policy was changed while the key is pending deletion", applies: policy_while_pending, may_apply: may_be_pending },
+    Rule { levels: 1, when: "a key that the sweep found at risk will be lost within 7 days", applies: lost_within_a_week, may_apply: never },
+    Rule { levels: 2, when: "a key that the sweep found at risk will be lost within the last of `REMINDER_DAYS`", applies: lost_at_the_last_reminder, may_apply: never },
+    Rule { levels: -1, when: "the key was never used since it was created", applies: never_used, may_apply: never },
+    Rule { levels: -1, when: "an expected principal did it", applies: expected_principal, may_apply: never },
+    Rule { levels: -2, when: "only a condition that can't be verified makes a policy a lockout", applies: unverified_lockout, may_apply: never },
+    Rule { levels: -1, when: "only a condition that can't be verified makes a policy a cut-off", applies: unverified_cutoff, may_apply: never },
+    Rule { levels: -2, when: "the record alone doesn't tell whether a part of the guard still works", applies: unverified_tampering, may_apply: never },
+    Rule { levels: -2, when: "CloudFormation changed a part of the guard, as it does when a stack is updated or deleted", applies: by_cloudformation, may_apply: never },
 ];
 
 /// What counts as recent use.
@@ -71,7 +51,7 @@ const RECENT: Duration = Duration::days(7);
 /// Rates a finding by its facts. Good news keeps the catalogue's severity.
 pub fn assess(finding: &Finding, rules: &Rules) -> Assessment {
     let base = finding.detection.severity;
-    if finding.over {
+    if finding.over || finding.put_back {
         return Assessment { severity: Severity::Informational, reasons: Vec::new() };
     }
     if !finding.is_danger() {
@@ -80,6 +60,59 @@ pub fn assess(finding: &Finding, rules: &Rules) -> Assessment {
     let reason = |rule: &Rule| Some(Reason { levels: rule.levels, text: (rule.applies)(finding, rules)? });
     let reasons: Vec<_> = RULES.iter().filter_map(reason).collect();
     Assessment { severity: base.shifted(reasons.iter().map(|reason| reason.levels).sum()), reasons }
+}
+
+/// The severity that `MINIMUM_SEVERITY` is compared with: the highest that is possible for all that is known. Every rule whose
+/// fact isn't known may apply, and what can't be verified may be as bad as High.
+pub fn worst_case(finding: &Finding) -> Severity {
+    let severity = finding.assessment.severity;
+    if !finding.is_danger() {
+        return severity;
+    }
+    let applied = finding.assessment.reasons.iter().map(|reason| reason.levels);
+    let possible = RULES.iter().filter(|rule| (rule.may_apply)(finding)).map(|rule| rule.levels);
+    let least = if finding.unverified { Severity::High } else { Severity::Informational };
+    finding.detection.severity.shifted(applied.chain(possible).sum()).max(least)
+}
+
+/// Whether `MINIMUM_SEVERITY` keeps the finding from being published. What says that the guard itself doesn't work, or may
+/// not, always goes out, and so does a test, which somebody waits for.
+pub fn is_held_back(finding: &Finding, rules: &Rules) -> bool {
+    let always = match finding.detection.kind {
+        Kind::GuardBlind | Kind::UnreadableSignal | Kind::GuardTest => true,
+        Kind::GuardTampered => finding.assessment.severity >= Severity::Medium,
+        _ => false,
+    };
+    !always && worst_case(finding) < rules.minimum_severity
+}
+
+/// For rules that need no fact about the key.
+fn never(_: &Finding) -> bool {
+    false
+}
+
+fn use_unknown(finding: &Finding) -> bool {
+    is_open(finding, &finding.facts.last_usage)
+}
+
+fn grants_unknown(finding: &Finding) -> bool {
+    is_open(finding, &finding.facts.grants)
+}
+
+/// Only keys with such an id have replicas.
+/// <https://docs.aws.amazon.com/kms/latest/developerguide/multi-region-keys-overview.html>
+fn may_be_primary(finding: &Finding) -> bool {
+    finding.key().is_none_or(|key| key.id().starts_with("mrk-")) && is_open(finding, &finding.facts.metadata)
+}
+
+fn may_be_pending(finding: &Finding) -> bool {
+    finding.detection.kind == Kind::KeyPolicyLockout && is_open(finding, &finding.facts.metadata)
+}
+
+/// Whether somebody wanted to know this of the key, and doesn't.
+fn is_open<T>(finding: &Finding, fact: &Fact<T>) -> bool {
+    matches!(finding.subject, Subject::Key(_) | Subject::Unknown { .. })
+        && fact.why_unknown().is_some_and(|why| *why != Why::NotAsked)
 }
 
 fn used_recently(finding: &Finding, _: &Rules) -> Option<String> {
@@ -201,18 +234,26 @@ fn unverified(finding: &Finding, kind: Kind) -> Option<String> {
         .then(|| "it is a danger only if the policy spares nobody, which can't be verified".into())
 }
 
+fn unverified_tampering(finding: &Finding, _: &Rules) -> Option<String> {
+    (finding.unverified && finding.detection.kind == Kind::GuardTampered)
+        .then(|| "the record alone doesn't tell whether the part still works; the self-check does".into())
+}
+
 /// Told by what AWS itself fills in; a user agent that says so isn't enough.
 fn by_cloudformation(finding: &Finding, _: &Rules) -> Option<String> {
     let updated = finding.detection.kind == Kind::GuardTampered && finding.actor.tool == Tool::CloudFormation;
-    updated.then(|| "CloudFormation did it, as it does when a stack is updated or deleted".into())
+    // Medium is the least that is sure to be published.
+    (updated && !finding.unverified)
+        .then(|| "CloudFormation did it, as it does when a stack is updated or deleted".into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::Activity;
     use crate::detect::{Settings, detect};
     use crate::event::Event;
-    use crate::key::{Fact, Grants, KeyMetadata};
+    use crate::key::{Grants, KeyFacts, KeyMetadata};
     use serde_json::{Value, json};
     use time::macros::datetime;
 
@@ -327,12 +368,98 @@ mod tests {
     }
 
     #[test]
+    fn worst_case_counts_every_raise_whose_fact_is_not_known() {
+        let worst = |finding: &Finding| worst_case(finding);
+        let mut key = finding("DisableKey", json!({}));
+        assert_eq!(worst(&key), Severity::Medium, "nobody asked");
+        for why in
+            [Why::Denied, Why::ForbiddenByKeyPolicy, Why::Throttled, Why::TimedOut, Why::NoTime, Why::Unsupported]
+        {
+            key.facts = KeyFacts::unknown(why.clone());
+            // Use and grants; the key isn't a multi-Region one.
+            assert_eq!((severity(&key), worst(&key)), (Severity::Medium, Severity::Critical), "{why:?}");
+            key.facts.grants = Fact::Known(Grants::default());
+            assert_eq!(worst(&key), Severity::High, "{why:?}");
+            key.facts.last_usage = Fact::Known(LastUsage::Never);
+            assert_eq!(worst(&key), Severity::Medium, "{why:?}");
+        }
+    }
+
+    #[test]
+    fn worst_case_starts_from_what_applied_and_asks_only_what_may_be_so() {
+        let mut policy = finding("PutKeyPolicy", json!({"userIdentity": {"type": "Root"}}));
+        policy.facts = KeyFacts::unknown(Why::Denied);
+        policy.assessment = assess(&policy, &Rules::default());
+        assert_eq!((policy.assessment.severity, worst_case(&policy)), (Severity::Critical, Severity::Critical));
+        let mut multi = finding("DisableKey", json!({"requestParameters": {"keyId": "mrk-0f1e"}}));
+        multi.facts.grants = Fact::Known(Grants::default());
+        multi.facts.last_usage = Fact::Known(LastUsage::NotSince(TIME));
+        assert_eq!(worst_case(&multi), Severity::Medium);
+        multi.facts.metadata = Fact::Unknown(Why::Throttled);
+        assert_eq!(worst_case(&multi), Severity::High, "it may be a primary");
+        // A key store has no facts, and good news nothing that could be worse.
+        let mut store = finding("DeleteCustomKeyStore", json!({"requestParameters": {"customKeyStoreId": "cks-1"}}));
+        store.facts = KeyFacts::unknown(Why::NoKey);
+        let mut enabled = finding("EnableKey", json!({}));
+        enabled.facts = KeyFacts::unknown(Why::Denied);
+        enabled.assessment = assess(&enabled, &Rules::default());
+        assert_eq!((worst_case(&store), worst_case(&enabled)), (Severity::Low, Severity::Informational));
+    }
+
+    #[test]
+    fn what_says_that_the_guard_is_ill_is_never_held_back() {
+        let rules = Rules { minimum_severity: Severity::Critical, ..Rules::default() };
+        let of = |kind: Kind, severity| {
+            let subject = Subject::Guard { kind: "AWS::Events::Rule", part: "r".into() };
+            let mut finding = Finding::noticed(kind, subject, None, None, TIME, "x");
+            finding.assessment.severity = severity;
+            finding
+        };
+        let mut over = of(Kind::GuardBlind, Severity::Informational);
+        over.over = true;
+        for goes_out in [
+            of(Kind::GuardBlind, Severity::High),
+            over,
+            of(Kind::UnreadableSignal, Severity::High),
+            of(Kind::GuardTampered, Severity::Medium),
+            of(Kind::GuardTest, Severity::Informational),
+        ] {
+            assert!(!is_held_back(&goes_out, &rules), "{}", goes_out.detection.id);
+        }
+        let mut low = of(Kind::GuardTampered, Severity::Low);
+        low.assessment.reasons = vec![Reason { levels: -3, text: "x".into() }];
+        assert!(is_held_back(&low, &rules) && is_held_back(&finding("DisableKey", json!({})), &rules));
+    }
+
+    #[test]
     fn good_news_is_never_raised_and_nothing_passes_the_ends() {
         assert_eq!(severity(&finding("EnableKey", json!({"userIdentity": {"type": "Root"}}))), Severity::Informational);
         let mut gone = finding("DeleteImportedKeyMaterial", json!({"userIdentity": {"type": "Root"}}));
         gone.facts.grants = Fact::Known(Grants { count: 1, ..Grants::default() });
         assert_eq!(severity(&gone), Severity::Critical);
         assert_eq!(assess(&gone, &Rules::default()).reasons.len(), 2);
+    }
+
+    #[test]
+    fn what_the_record_leaves_open_is_medium_and_a_part_put_back_is_no_danger() {
+        let mut removed = Finding::noticed(
+            Kind::GuardTampered,
+            Subject::Guard { kind: "AWS::SNS::Subscription", part: "x".into() },
+            None,
+            None,
+            TIME,
+            "x",
+        );
+        removed.unverified = true;
+        for by in [Tool::Unknown, Tool::CloudFormation] {
+            removed.actor.tool = by;
+            removed.assessment = assess(&removed, &Rules::default());
+            assert_eq!((removed.assessment.severity, worst_case(&removed)), (Severity::Medium, Severity::High));
+        }
+        removed.unverified = false;
+        removed.put_back = true;
+        let assessment = assess(&removed, &Rules::default());
+        assert_eq!((assessment.severity, removed.activity()), (Severity::Informational, Activity::Update));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::detect::{OptIns, Settings};
 use crate::error::Error;
 use crate::escape::inert;
 use crate::key::is_account_id;
+use crate::own::OwnStack;
 use crate::policy::TrustedSources;
 
 /// The function's name, which Lambda sets.
@@ -35,8 +36,7 @@ pub const HUB_ACCOUNT_ID: &str = "HUB_ACCOUNT_ID";
 /// The days before a key is lost on which people are reminded of it.
 #[cfg(feature = "watch")]
 pub const REMINDER_DAYS: &str = "REMINDER_DAYS";
-/// The stack whose parts the watch function checks.
-#[cfg(feature = "watch")]
+/// The stack that the functions are parts of.
 pub const STACK_NAME: &str = "STACK_NAME";
 /// The watch function's own log.
 #[cfg(feature = "watch")]
@@ -110,10 +110,10 @@ impl Config {
     /// The first variable that is missing or holds what it can't.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let value = |name| variable(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
+        let function_name = value(FUNCTION_NAME).ok_or_else(|| wrong(FUNCTION_NAME, None, FUNCTION_NAME_TAKES))?;
+        let alerts_topic = topic(ALERTS_TOPIC_ARN, value(ALERTS_TOPIC_ARN))?;
+        let findings_topic = topic(FINDINGS_TOPIC_ARN, value(FINDINGS_TOPIC_ARN))?;
         Ok(Self {
-            function_name: value(FUNCTION_NAME).ok_or_else(|| wrong(FUNCTION_NAME, None, FUNCTION_NAME_TAKES))?,
-            alerts_topic: topic(ALERTS_TOPIC_ARN, value(ALERTS_TOPIC_ARN))?,
-            findings_topic: topic(FINDINGS_TOPIC_ARN, value(FINDINGS_TOPIC_ARN))?,
             rules: Rules {
                 settings: Settings {
                     opt_ins: OptIns {
@@ -121,6 +121,11 @@ impl Config {
                         lost_key_use: switch(REPORT_LOST_KEY_USE, value(REPORT_LOST_KEY_USE))?,
                     },
                     trusted_sources: trusted_sources(value(TRUSTED_SOURCES))?,
+                    own: Some(OwnStack {
+                        stack: value(STACK_NAME).unwrap_or_default(),
+                        function: function_name.clone(),
+                        topics: [alerts_topic.clone(), findings_topic.clone()],
+                    }),
                 },
                 minimum_severity: severity(value(MINIMUM_SEVERITY))?,
                 expected_principals: roles(value(EXPECTED_PRINCIPALS))?,
@@ -128,6 +133,9 @@ impl Config {
             },
             enrich_timeout: budget(value(ENRICH_TIMEOUT_MS))?,
             organization: organization(value(READER_ROLE_NAME), value(HUB_ACCOUNT_ID))?,
+            function_name,
+            alerts_topic,
+            findings_topic,
         })
     }
 }
@@ -313,7 +321,9 @@ mod tests {
         let config = read(&[]).unwrap();
         assert_eq!(config.enrich_timeout, Duration::from_secs(2));
         assert_eq!(config.rules.minimum_severity, Severity::Informational);
-        assert_eq!(config.rules.settings, Settings::default());
+        let topics = ["alerts", "findings"].map(|topic| format!("arn:aws:sns:eu-west-1:111122223333:{topic}"));
+        let own = Some(OwnStack { stack: String::new(), function: "guard".into(), topics });
+        assert_eq!(config.rules.settings, Settings { own, ..Settings::default() });
         assert!(config.rules.expected_principals.is_empty());
         assert_eq!(config.organization, None);
     }
@@ -321,6 +331,7 @@ mod tests {
     #[test]
     fn every_variable_is_taken() {
         let config = read(&[
+            ("STACK_NAME", "kms-key-guard"),
             ("MINIMUM_SEVERITY", "medium"),
             ("REPORT_DENIED_ATTEMPTS", "TRUE"),
             ("REPORT_LOST_KEY_USE", "true"),
@@ -331,6 +342,7 @@ mod tests {
             ("HUB_ACCOUNT_ID", "111122223333"),
         ])
         .unwrap();
+        assert_eq!(config.rules.settings.own.unwrap().stack, "kms-key-guard");
         assert_eq!(config.rules.minimum_severity, Severity::Medium);
         assert!(config.rules.settings.opt_ins.denied_attempts && config.rules.settings.opt_ins.lost_key_use);
         assert_eq!(config.rules.expected_principals.len(), 2);

@@ -16,8 +16,9 @@ use crate::event::{
 };
 use crate::finding::{self, Assessment, Deadline, Finding, Origin, SPOKE, Source, Step, Subject};
 use crate::key::{KeyArn, KeyFacts, Why, is_cluster_id, is_key_store_id};
+use crate::own::OwnStack;
 use crate::policy::{self, Certainty, Loss, TrustedSources};
-use crate::tamper;
+use crate::tamper::{self, Effect};
 
 /// Which of the opt-in detections are wanted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Settings {
     pub opt_ins: OptIns,
     /// Where the account's own people call from, which conditions of key policies are checked against.
     pub trusted_sources: TrustedSources,
+    /// The stack that the guard is, whose parts are known by their names; none in a replay.
+    pub own: Option<OwnStack>,
 }
 
 impl From<OptIns> for Settings {
@@ -92,7 +95,10 @@ pub fn detect(event: &Event, settings: &Settings, now: OffsetDateTime) -> Option
         Signal::ApiCall(record) | Signal::ServiceEvent(record) => done(record, event, (settings, now), &mut case)?,
         Signal::OtherService(record) if record.failed => return None,
         Signal::OtherService(record) => {
-            let done = tamper::judge(record, event.raw.get("requestParameters").unwrap_or(&Value::Null))?;
+            let request = event.raw.get("requestParameters").unwrap_or(&Value::Null);
+            let done = tamper::judge(record, request, settings.own.as_ref())?;
+            case.unverified = done.effect == Effect::Unclear;
+            case.put_back = done.effect == Effect::PutBack;
             case.particulars = done.particulars;
             case.happened = Some(done.happened);
             case.subject = Some(Subject::Guard { kind: done.kind, part: done.part });
@@ -135,6 +141,8 @@ struct Case {
     remedy: Vec<Step>,
     /// Whether the danger is over.
     over: bool,
+    /// Whether a part of the guard was put back.
+    put_back: bool,
     /// Whether it is a danger only if a guard that can't be verified is none.
     unverified: bool,
 }
@@ -338,6 +346,7 @@ fn finding_of(kind: Kind, event: &Event, case: Case, now: OffsetDateTime) -> Fin
         origin: origin(detection, event, &subject, time),
         subject,
         over: case.over,
+        put_back: case.put_back,
         unverified: case.unverified,
         replayed: event.envelope.replayed,
         particulars: case.particulars,
@@ -462,6 +471,7 @@ mod tests {
     const ALL: Settings = Settings {
         opt_ins: OptIns { denied_attempts: true, lost_key_use: true },
         trusted_sources: TrustedSources::NONE,
+        own: None,
     };
 
     fn call(name: &str, fields: Value) -> Event {

@@ -33,7 +33,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 pub async fn enrich(finding: &mut Finding, kms: &Client, budget: Duration) {
     let until = Instant::now() + budget;
     finding.facts = match finding.key() {
-        Some(_) if budget.is_zero() => KeyFacts::unknown(Why::NotAsked),
+        Some(_) if budget.is_zero() => KeyFacts::unknown(Why::NoTime),
         Some(arn) => look_up(kms, arn, until).await,
         None => KeyFacts::unknown(Why::NoKey),
     };

@@ -35,8 +35,10 @@ pub struct Finding {
     pub time: OffsetDateTime,
     /// Whether the danger that the detection tells of is over: told by what the guard looks after itself.
     pub over: bool,
-    /// Whether it is a danger only if something that can't be verified, such as the network a policy spares, isn't the
-    /// account's own.
+    /// Whether a part of the guard was put back to what its template says: no danger, and the end of none for certain.
+    pub put_back: bool,
+    /// Whether it is a danger only if something that can't be verified, such as the network a policy spares or a name in the
+    /// settings of a part of the guard, isn't the account's own.
     pub unverified: bool,
     /// Whether an archive sent its event again, so that it says nothing about now.
     pub replayed: bool,
@@ -77,6 +79,7 @@ impl Finding {
             subject,
             time,
             over: false,
+            put_back: false,
             unverified: false,
             replayed: false,
             deadline: Deadline::None,
@@ -97,15 +100,23 @@ impl Finding {
         }
     }
 
-    /// The severity that `MinimumSeverity` is compared with: what can't be verified may be as bad as High.
-    pub fn worst_case(&self) -> Severity {
-        let least = if self.unverified { Severity::High } else { Severity::Informational };
-        self.assessment.severity.max(least)
+    /// What it means, in a sentence.
+    pub fn meaning(&self) -> &'static str {
+        if self.put_back {
+            "Somebody put a part of the guard back to what its template says."
+        } else {
+            self.detection.meaning
+        }
+    }
+
+    /// How it can be undone, in a sentence.
+    pub fn way_back(&self) -> &'static str {
+        if self.put_back { "Nothing to undo." } else { self.detection.way_back }
     }
 
     /// Whether this finding is about a danger, not about the end of one.
     pub fn is_danger(&self) -> bool {
-        self.detection.is_danger() && !self.over
+        self.detection.is_danger() && !self.over && !self.put_back
     }
 
     /// Where in the key's story it stands: the catalogue's, but an end that KMS doesn't confirm is none, and neither is one
@@ -113,6 +124,7 @@ impl Finding {
     pub fn activity(&self) -> Activity {
         match self.detection.activity {
             _ if self.over => Activity::Close,
+            _ if self.put_back => Activity::Update,
             Activity::Close if self.replayed || self.state() != Some("Enabled") => Activity::Update,
             activity => activity,
         }

@@ -8,8 +8,7 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use tracing::{error, info, warn};
 
-use crate::assess::assess;
-use crate::catalogue::Kind;
+use crate::assess::{assess, is_held_back};
 use crate::config::Config;
 use crate::detect::detect;
 use crate::enrich::enrich;
@@ -107,9 +106,7 @@ impl Guard {
             None => enrich(&mut finding, &self.kms, budget).await,
         }
         finding.assessment = assess(&finding, &self.config.rules);
-        // Whoever asked for a test waits for it.
-        let held_back =
-            finding.worst_case() < self.config.rules.minimum_severity && finding.detection.kind != Kind::GuardTest;
+        let held_back = is_held_back(&finding, &self.config.rules);
         // Before publishing: a topic that was deleted first mustn't silence the mass-event alarm too.
         self.metrics.finding(&finding, held_back);
         if held_back {

@@ -197,8 +197,10 @@ impl<T> Fact<T> {
 /// Why a fact is unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// Nobody asked: a replay without look-ups, or a finding that isn't about a key.
+    /// Nobody wanted to know: a replay without look-ups, or a finding that isn't about a key.
     NotAsked,
+    /// Nobody asked, for there was to be no time for it: `ENRICH_TIMEOUT_MS` is 0.
+    NoTime,
     /// The record doesn't name a key that can be asked about.
     NoKey,
     /// The guard's role may not ask, by its own permissions.
@@ -227,7 +229,7 @@ pub enum Why {
 impl Why {
     /// Whether there was something to ask, somebody to ask for it, and no answer all the same.
     pub fn is_failure(&self) -> bool {
-        !matches!(self, Self::NotAsked | Self::NoKey | Self::Unsupported)
+        !matches!(self, Self::NotAsked | Self::NoTime | Self::NoKey | Self::Unsupported)
     }
 }
 

@@ -26,6 +26,7 @@
 //! | `EXPECTED_PRINCIPALS` | ARNs of IAM roles, separated by commas | none |
 //! | `TRUSTED_SOURCES` | CIDRs, `vpc-…`, `vpce-…` and `o-…`, separated by commas: where the account's own people call from | none |
 //! | `ENRICH_TIMEOUT_MS` | milliseconds, 0 to 10000; 0 means no look-ups | `2000` |
+//! | `STACK_NAME` | the stack that it is a part of, to know calls that put a part back | none: every such call counts as tampering |
 //! | `READER_ROLE_NAME` | the name of the role to look keys up with in the other accounts of an organization | none: one account |
 //! | `HUB_ACCOUNT_ID` | the function's own account, where no role is needed | required with `READER_ROLE_NAME` |
 //!
@@ -55,6 +56,7 @@ pub mod finding;
 pub mod policy;
 pub mod trail_selectors;
 
+pub mod own;
 pub mod tamper;
 
 pub mod detect;

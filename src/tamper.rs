@@ -1,7 +1,8 @@
 //! Calls that switch off a part of the guard, or what it sees by.
 //!
 //! The template's rules let through what names a part of the guard, and every call on a trail; here the call is looked at
-//! again. What surely changes nothing for the guard is silence; a record that doesn't tell is taken for the worst.
+//! again. What can't change anything for the guard is silence, and what sets a part to what the template says puts it back;
+//! a record that doesn't tell is taken for the worst.
 
 use serde_json::Value;
 
@@ -9,7 +10,8 @@ use crate::escape::{inert, name};
 use crate::event::Record;
 use crate::finding::Step;
 use crate::json::{array, text, truth};
-use crate::key::Region;
+use crate::key::{Region, is_account_id};
+use crate::own::{Likeness, OwnStack, Spot};
 use crate::trail_selectors::{Management, Selectors};
 
 /// What a call did to the guard.
@@ -21,10 +23,23 @@ pub struct Tampering {
     pub part: String,
     /// What happened to it, for the Subject.
     pub happened: String,
+    /// What the part is afterwards.
+    pub effect: Effect,
     /// Sentences; caller-chosen parts are already inert.
     pub particulars: Vec<String>,
     /// The way back, in order.
     pub remedy: Vec<Step>,
+}
+
+/// What a call leaves of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It is off, or not what it was.
+    Harm,
+    /// Whether it still does its work the record alone doesn't tell.
+    Unclear,
+    /// It is what the template says.
+    PutBack,
 }
 
 /// The kinds of parts.
@@ -63,30 +78,72 @@ impl GuardPart {
             Self::Trail => "AWS::CloudTrail::Trail",
         }
     }
+
+    /// What happened to one that is again what the template says.
+    fn put_back(self) -> &'static str {
+        match self {
+            Self::Rule => "rule put back",
+            Self::Function => "function's handling of failures put back",
+            Self::Topic => "topic put back",
+            Self::Subscription => "subscription's filter taken off",
+            Self::Queue => "queue put back",
+            Self::Alarm => "alarm put back",
+            Self::Schedule => "schedule put back",
+            _ => "part put back",
+        }
+    }
 }
 
-/// What a call that succeeded did to the guard, by its `requestParameters`; None if nothing.
-pub fn judge(record: &Record, request: &Value) -> Option<Tampering> {
+/// What a call that succeeded did to the guard, by its `requestParameters`; None if nothing. Without the stack that the guard
+/// is, nothing is known to be put back, and any name is taken for the guard's.
+pub fn judge(record: &Record, request: &Value, own: Option<&OwnStack>) -> Option<Tampering> {
     let call = Call { action: action(&record.event_name), request };
     let (.., part, field, happened) = *call.row(record.event_source.strip_suffix(".amazonaws.com")?)?;
-    let given = call.name_of(part, field);
+    let is_own = |given: &str| own.is_none_or(|own| part == GuardPart::Trail || own.has(called(part, given)));
+    let given = call.name_of(part, field, is_own);
     let mut particulars = Vec::new();
     let trusted = given.as_deref().filter(|given| is_word(given));
-    match &given {
-        Some(given) if trusted.is_none() => {
-            particulars
-                .push(format!("The record names it {}, which isn't a name that can be trusted.", name(given, 256)));
+    match (&given, trusted) {
+        (Some(given), None) => particulars
+            .push(format!("The record names it {}, which isn't a name that can be trusted.", name(given, 256))),
+        (Some(_), Some(other)) if !is_own(other) => {
+            particulars.push("That is no name of this guard's stack, so no command is given for it.".to_owned())
         }
-        Some(_) => {}
-        None => particulars.push("The record doesn't tell which one.".to_owned()),
+        (Some(_), _) => {}
+        (None, _) => particulars.push("The record doesn't tell which one.".to_owned()),
     }
+    let region = record.region.as_deref().and_then(|region| region.parse::<Region>().ok());
+    let place = region.as_ref().zip(record.recipient_account.as_deref().filter(|account| is_account_id(account)));
+    let effect = match (own, place, trusted) {
+        _ if call.action == "Unsubscribe" => Effect::Unclear,
+        (Some(own), Some((region, account)), Some(given)) if is_own(given) => {
+            match own.restored(call.action, called(part, given), request, Spot { account, region }) {
+                Likeness::Same => Effect::PutBack,
+                Likeness::Alike => Effect::Unclear,
+                Likeness::Other => Effect::Harm,
+            }
+        }
+        _ => Effect::Harm,
+    };
     particulars.extend(call.details());
+    match effect {
+        Effect::Harm => {}
+        Effect::Unclear if call.action == "Unsubscribe" => particulars.push(
+            "The record holds the subscription's ARN and not whose it was: keyguard doctor and the hourly self-check tell whether severe alerts still reach somebody.".to_owned(),
+        ),
+        Effect::Unclear => particulars.push(
+            "That is what the template says, as far as the record tells; keyguard doctor and the hourly self-check compare the rest.".to_owned(),
+        ),
+        Effect::PutBack => particulars.push("That is what the guard's template says.".to_owned()),
+    }
+    let command_for = trusted.filter(|given| is_own(given));
     Some(Tampering {
         kind: part.kind(),
         part: trusted.map_or("unknown", |given| short(part, given)).to_owned(),
-        happened: happened.to_owned(),
+        happened: if effect == Effect::PutBack { part.put_back() } else { happened }.to_owned(),
+        effect,
         particulars,
-        remedy: remedy(part, call.action, trusted, record),
+        remedy: remedy(part, call.action, command_for, effect, region.as_ref()),
     })
 }
 
@@ -201,7 +258,7 @@ pub fn names(record: &Record, request: &Value) -> Vec<String> {
     let Some((.., part, field, _)) = row else { return Vec::new() };
     let given = if *part == GuardPart::Alarm { call.texts(field) } else { call.text(field).into_iter().collect() };
     let own = given.iter().map(|given| short(*part, given).to_owned());
-    own.chain(call.name_of(*part, field)).chain(given.iter().cloned()).collect()
+    own.chain(call.name_of(*part, field, |_| true)).chain(given.iter().cloned()).collect()
 }
 
 /// A call by its operation and its parameters.
@@ -235,17 +292,15 @@ impl Call<'_> {
         }
     }
 
-    /// The part's name as the record has it, out of a list, an ARN or a URL.
-    fn name_of(&self, part: GuardPart, field: &str) -> Option<String> {
+    /// The part's name as the record has it, out of an ARN or a URL; of a list the first that is the guard's.
+    fn name_of(&self, part: GuardPart, field: &str, is_own: impl Fn(&str) -> bool) -> Option<String> {
         match part {
-            GuardPart::Alarm if field == "alarmNames" => self.alarms().into_iter().next(),
-            GuardPart::Queue => Some(self.text(field)?.rsplit('/').next()?.to_owned()),
-            // By name or ARN, whole or in part, with a qualifier or without.
-            GuardPart::Function => {
-                let given = self.text(field)?;
-                let name = given.split_once("function:").map_or(&*given, |(_, name)| name);
-                Some(name.split(':').next()?.to_owned())
+            GuardPart::Alarm if field == "alarmNames" => {
+                let alarms = self.alarms();
+                alarms.iter().find(|alarm| is_own(alarm)).or(alarms.first()).cloned()
             }
+            GuardPart::Queue => Some(self.text(field)?.rsplit('/').next()?.to_owned()),
+            GuardPart::Function => Some(function_name(&self.text(field)?).to_owned()),
             _ => self.text(field),
         }
     }
@@ -317,6 +372,28 @@ fn is_word(text: &str) -> bool {
     (1..=512).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with('-') && !text.contains("//")
 }
 
+/// A function's name in every spelling that Lambda takes: with or without ARN, Region, account, `function` and qualifier.
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html>
+fn function_name(given: &str) -> &str {
+    let mut parts = given.rsplit(':');
+    let last = parts.next().unwrap_or_default();
+    match parts.next() {
+        None | Some("function" | "lambda") => last,
+        Some(before) if is_account_id(before) || before.parse::<Region>().is_ok() => last,
+        // A version, an alias or $LATEST.
+        Some(name) => name,
+    }
+}
+
+/// What a part is known by as the guard's.
+fn called(part: GuardPart, given: &str) -> &str {
+    match part {
+        GuardPart::Topic | GuardPart::Subscription => given,
+        GuardPart::LogGroup => given.rsplit('/').next().unwrap_or(given),
+        part => short(part, given),
+    }
+}
+
 /// The part's own name, where a call may give its ARN.
 fn short(part: GuardPart, given: &str) -> &str {
     match part {
@@ -330,26 +407,31 @@ fn short(part: GuardPart, given: &str) -> &str {
     }
 }
 
-/// What puts it back: one command where there is one, and the stack.
-fn remedy(part: GuardPart, action: &str, given: Option<&str>, record: &Record) -> Vec<Step> {
-    let region = record.region.as_deref().and_then(|region| region.parse::<Region>().ok());
-    let mut steps: Vec<_> =
-        given.zip(region.as_ref()).and_then(|(given, region)| back(part, action, given, region)).into_iter().collect();
-    if part == GuardPart::Stack {
-        steps.push(Step::say("Deploy it again: sam deploy, with the parameters it had."));
-    } else if action == "PurgeQueue" {
-        steps.push(Step::say(
-            "Run the hours since the queue was last empty through keyguard replay, from the trail's bucket.",
-        ));
-    } else if part == GuardPart::StackSet {
-        steps.push(Step::say("Roll the spokes out again: docs/organization.md, step 3, with the parameters it had."));
-    } else if part != GuardPart::Trail {
-        steps.push(Step::say(
-"Let CloudFormation put back whatever else was changed: a change set of the stack with --deployment-mode REVERT_DRIFT, or sam deploy after deleting the stack.",
-        ));
+/// What puts it back: the command for this very call where there is one, and what doctor says.
+fn remedy(part: GuardPart, action: &str, given: Option<&str>, effect: Effect, region: Option<&Region>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if effect != Effect::PutBack {
+        steps.extend(given.zip(region).and_then(|(given, region)| back(part, action, given, region)));
+        steps.extend(match part {
+            GuardPart::Stack => Some("Deploy it again: sam deploy, with the parameters it had."),
+            _ if action == "PurgeQueue" => {
+                Some("Run the hours since the queue was last empty through keyguard replay, from the trail's bucket.")
+            }
+            GuardPart::StackSet => {
+                Some("Roll the spokes out again: docs/organization.md, step 3, with the parameters it had.")
+            }
+            GuardPart::Trail => None,
+            _ => Some(
+                "What else was changed CloudFormation puts back, in a change set with --deployment-mode REVERT_DRIFT: keyguard doctor prints the commands.",
+            ),
+        }
+        .map(Step::say));
     }
     let region = region.map_or(String::new(), |region| format!(" --region {region}"));
-    steps.push(Step::run("Then see whether the guard sees and is heard again:", format!("keyguard doctor{region}")));
+    steps.push(Step::run(
+        "See whether the guard works and its alerts reach someone:",
+        format!("keyguard doctor{region}"),
+    ));
     steps
 }
 
@@ -419,7 +501,23 @@ mod tests {
                 "requestParameters": request,
             },
         }));
-        judge(event.record().unwrap(), &event.raw["requestParameters"])
+        judge(event.record().unwrap(), &event.raw["requestParameters"], None)
+    }
+
+    /// As the alert function of the stack kms-key-guard judges it.
+    fn judged_by(service: &str, event_name: &str, request: Value) -> Option<Tampering> {
+        let topics =
+            ["alerts", "findings"].map(|topic| format!("arn:aws:sns:eu-west-1:111122223333:kms-key-guard-{topic}"));
+        let own =
+            OwnStack { stack: "kms-key-guard".into(), function: "kms-key-guard-AlertFunction-1A2B".into(), topics };
+        let event = Event::from_value(json!({
+            "source": format!("aws.{service}"), "detail-type": "AWS API Call via CloudTrail",
+            "detail": {
+                "eventSource": format!("{service}.amazonaws.com"), "eventName": event_name, "awsRegion": "eu-west-1",
+                "recipientAccountId": "111122223333", "requestParameters": request,
+            },
+        }));
+        judge(event.record().unwrap(), &event.raw["requestParameters"], Some(&own))
     }
 
     fn commands(tampering: &Tampering) -> Vec<&str> {
@@ -428,19 +526,85 @@ mod tests {
 
     #[test]
     fn function_is_known_however_the_call_names_it() {
-        for given in [
-            "f",
-            "f:$LATEST",
-            "function:f",
-            "111122223333:function:f",
-            "arn:aws:lambda:eu-west-1:111122223333:function:f:1",
+        for prefix in [
+            "",
+            "function:",
+            "111122223333:",
+            "111122223333:function:",
+            "eu-west-1:111122223333:",
+            "eu-west-1:111122223333:function:",
+            "arn:aws:lambda:eu-west-1:111122223333:function:",
         ] {
-            let done = judged("lambda", "PutFunctionConcurrency20171031", json!({"functionName": given})).unwrap();
-            assert_eq!((done.kind, done.part.as_str()), ("AWS::Lambda::Function", "f"), "{given}");
-            assert_eq!(
-                commands(&done)[0],
-                "aws lambda delete-function-concurrency --region eu-west-1 --function-name f"
-            );
+            for qualifier in ["", ":$LATEST", ":1", ":live"] {
+                let given = format!("{prefix}kms-key-guard-AlertFunction-1A2B{qualifier}");
+                let request = json!({"functionName": given});
+                let done = judged_by("lambda", "PutFunctionConcurrency20171031", request).unwrap();
+                assert_eq!(
+                    (done.kind, done.part.as_str()),
+                    ("AWS::Lambda::Function", "kms-key-guard-AlertFunction-1A2B")
+                );
+                assert_eq!(
+                    commands(&done)[0],
+                    "aws lambda delete-function-concurrency --region eu-west-1 --function-name kms-key-guard-AlertFunction-1A2B",
+                    "{given}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn name_that_is_not_the_guards_reaches_no_command() {
+        for (service, call, request) in [
+            ("lambda", "PutFunctionConcurrency20171031", json!({"functionName": "other"})),
+            ("lambda", "PutFunctionConcurrency20171031", json!({"functionName": "111122223333:other:1"})),
+            ("events", "DisableRule", json!({"name": "kms-key-guards-rule.api-call"})),
+            ("sns", "Unsubscribe", json!({"subscriptionArn": "arn:aws:sns:eu-west-1:111122223333:other:1"})),
+            ("monitoring", "DisableAlarmActions", json!({"alarmNames": ["other", "another"]})),
+        ] {
+            let done = judged_by(service, call, request).unwrap();
+            assert_eq!(commands(&done), ["keyguard doctor --region eu-west-1"], "{call}");
+            assert!(done.particulars[0].contains("no name of this guard's stack"), "{:?}", done.particulars);
+        }
+        let alarms = json!({"alarmNames": ["other", "kms-key-guard.AlertErrorAlarm"]});
+        let done = judged_by("monitoring", "DisableAlarmActions", alarms).unwrap();
+        assert_eq!(done.part, "kms-key-guard.AlertErrorAlarm");
+        assert!(commands(&done)[0].ends_with("--alarm-names kms-key-guard.AlertErrorAlarm"));
+    }
+
+    #[test]
+    fn what_sets_the_templates_own_settings_puts_the_part_back() {
+        let rule = "kms-key-guard-rule.kms-event";
+        let pattern =
+            r#"{"source":["aws.kms"],"detail-type":["KMS CMK Deletion","KMS Imported Key Material Expiration"]}"#;
+        let put =
+            |pattern: &str| judged_by("events", "PutRule", json!({"name": rule, "eventPattern": pattern})).unwrap();
+        let done = put(pattern);
+        assert_eq!((done.effect, done.happened.as_str(), done.part.as_str()), (Effect::PutBack, "rule put back", rule));
+        assert_eq!(commands(&done), ["keyguard doctor --region eu-west-1"]);
+        let other = put(&pattern.replace("CMK", "Nothing"));
+        assert_eq!((other.effect, other.happened.as_str()), (Effect::Harm, "rule changed"));
+        // Without its account and Region the names in it can't be known, and a replay knows no stack.
+        let unknown = judged("events", "PutRule", json!({"name": rule, "eventPattern": pattern})).unwrap();
+        assert_eq!(unknown.effect, Effect::Harm);
+    }
+
+    #[test]
+    fn subscription_that_was_removed_is_unclear() {
+        let arn = "arn:aws:sns:eu-west-1:111122223333:kms-key-guard-alerts:c3019def-3714-403e-ba29-eb14079d5c69";
+        let done = judged_by("sns", "Unsubscribe", json!({"subscriptionArn": arn})).unwrap();
+        assert_eq!(done.effect, Effect::Unclear);
+        assert!(commands(&done)[0].ends_with("--topic-arn arn:aws:sns:eu-west-1:111122223333:kms-key-guard-alerts"));
+    }
+
+    #[test]
+    fn no_remedy_says_to_deploy_over_what_was_changed() {
+        for (service, call, request) in [
+            ("events", "DeleteRule", json!({"name": "kms-key-guard-rule.api-call"})),
+            ("sqs", "DeleteQueue", json!({"queueUrl": "https://x/111122223333/kms-key-guard-AlertFailureQueue-1A2B"})),
+        ] {
+            let done = judged_by(service, call, request).unwrap();
+            let said: Vec<_> = done.remedy.iter().map(|step| step.what.as_str()).collect();
+            assert!(said[0].contains("REVERT_DRIFT") && !said.iter().any(|say| say.contains("sam deploy")), "{said:?}");
         }
     }
 

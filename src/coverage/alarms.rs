@@ -31,7 +31,7 @@ pub(super) async fn look(sdk: &SdkConfig, guard: &Stack, parts: &Parts) -> Vec<C
     checks(&Sqs::new(sdk), &CloudWatch::new(sdk), &Sns::new(sdk), guard, parts).await
 }
 
-async fn checks(sqs: &Sqs, cloudwatch: &CloudWatch, sns: &Sns, guard: &Stack, parts: &Parts) -> Vec<Check> {
+pub(super) async fn checks(sqs: &Sqs, cloudwatch: &CloudWatch, sns: &Sns, guard: &Stack, parts: &Parts) -> Vec<Check> {
     let queues = async {
         let queues: Vec<_> = guard.all("AWS::SQS::Queue").collect();
         let looks = join_all(queues.iter().map(|(logical, url)| queue(sqs, guard, logical, url))).await;

@@ -381,7 +381,7 @@ pub(super) fn shown(value: Option<&Value>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::coverage::{Check, StackResource};
     use serde_json::json;
@@ -399,6 +399,16 @@ mod tests {
             guard.resources.insert(logical.clone(), StackResource { kind: resource.r#type.clone(), id });
         }
         guard
+    }
+
+    /// A guard with these parameters.
+    pub(in crate::coverage) fn guard(parameters: &[(&str, &str)]) -> Stack {
+        deployed(&TEMPLATES.guard, parameters)
+    }
+
+    /// Its parts, by this version's template.
+    pub(in crate::coverage) fn parts_of(guard: &Stack) -> Parts {
+        Parts::compared(guard, None)
     }
 
     fn parts(template: &Template, parameters: &[(&str, &str)]) -> BTreeMap<String, Part> {

@@ -34,7 +34,7 @@ pub(super) async fn look(sdk: &SdkConfig, guard: &Stack, parts: &Parts) -> Vec<C
     checks(&Lambda::new(sdk), guard, parts).await
 }
 
-async fn checks(lambda: &Lambda, guard: &Stack, parts: &Parts) -> Vec<Check> {
+pub(super) async fn checks(lambda: &Lambda, guard: &Stack, parts: &Parts) -> Vec<Check> {
     let (invokes, (ready, keeps)) = tokio::join!(invocable(lambda, guard, parts), functions(lambda, guard, parts));
     vec![Check::of(&INVOKES, invokes), Check::of(&FUNCTION, ready), Check::of(&KEEPS, keeps)]
 }

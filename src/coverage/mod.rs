@@ -13,6 +13,8 @@ pub mod organization;
 pub mod prove;
 #[cfg(feature = "cli")]
 pub mod release;
+#[cfg(test)]
+mod repairs;
 mod rules;
 mod schedules;
 mod stack;

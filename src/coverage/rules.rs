@@ -49,7 +49,7 @@ pub(super) async fn look(sdk: &SdkConfig, guard: &Stack, parts: &Parts) -> Vec<C
     checks(&EventBridge::new(sdk), guard, parts).await
 }
 
-async fn checks(events: &EventBridge, guard: &Stack, parts: &Parts) -> Vec<Check> {
+pub(super) async fn checks(events: &EventBridge, guard: &Stack, parts: &Parts) -> Vec<Check> {
     let rules =
         parts.all(guard, "AWS::Events::Rule").map(|(logical, id, part)| DeployedRule::of(guard, logical, id, part));
     let read = join_all(rules.map(|rule| async move { rule.look(events).await })).await;

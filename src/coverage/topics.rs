@@ -29,7 +29,7 @@ pub(super) async fn look(sdk: &SdkConfig, guard: &Stack) -> Vec<Check> {
     checks(&Sns::new(sdk), &Kms::new(sdk), guard).await
 }
 
-async fn checks(sns: &Sns, kms: &Kms, guard: &Stack) -> Vec<Check> {
+pub(super) async fn checks(sns: &Sns, kms: &Kms, guard: &Stack) -> Vec<Check> {
     let (alerts, findings) = tokio::join!(
         topic(sns, guard, "alerts", guard.alerts_topic()),
         topic(sns, guard, "findings", guard.findings_topic())

@@ -56,7 +56,7 @@ pub(super) async fn look(sdk: &SdkConfig, guard: &Stack) -> (Vec<Trail>, Vec<Che
     checks(&Client::new(sdk), guard).await
 }
 
-async fn checks(client: &Client, guard: &Stack) -> (Vec<Trail>, Vec<Check>) {
+pub(super) async fn checks(client: &Client, guard: &Stack) -> (Vec<Trail>, Vec<Check>) {
     let trails = match client.describe_trails().include_shadow_trails(true).send().await {
         Ok(answer) => join_all(covering(answer.trail_list(), guard).map(|trail| read(client, trail))).await,
         Err(error) => {

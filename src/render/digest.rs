@@ -10,7 +10,7 @@ use crate::catalogue::{Kind, Severity};
 use crate::coverage::{Check, Verdict};
 use crate::escape::name;
 use crate::finding::Deadline;
-use crate::key::{KeyArn, LastUsage, Region};
+use crate::key::{KeyArn, LastUsage, Region, Why};
 
 /// What the digest's own `event_name` attribute says, for filter policies.
 pub const EVENT_NAME: &str = "daily-digest";
@@ -138,6 +138,13 @@ fn text(contents: &Contents, subject: &str, ill: &[&Check], now: OffsetDateTime)
             out.item(&format!("{} {plural}: {} ({}{more})", keys.len(), why_unknown(why), some.join(", ")));
         }
         out.item("Whether these are in danger isn't known.");
+        let shut_out = |(why, _): &(Why, _)| matches!(why, Why::DeniedByKeyPolicy | Why::ForbiddenByKeyPolicy);
+        if sweep.missed.iter().any(shut_out) {
+            out.item(
+                "Where the key policy shuts the guard's role out, alerts about the key can't say who uses it: let the \
+                 guard's roles call kms:DescribeKey, GetKeyLastUsage, ListGrants and ListResourceTags there.",
+            );
+        }
     }
     if !sweep.at_risk.is_empty() {
         keys_at_risk(&mut out, contents, now);

@@ -290,7 +290,7 @@ fn api_version(event_source: &str) -> &'static str {
 }
 
 fn description(finding: &Finding) -> String {
-    let mut sentences = vec![finding.detection.meaning.to_owned()];
+    let mut sentences = vec![finding.meaning().to_owned()];
     sentences.extend(finding.particulars.iter().cloned());
     sentences.join(" ")
 }
@@ -455,7 +455,7 @@ fn deadline(o: &mut Object, deadline: Deadline) {
 }
 
 fn remediation(finding: &Finding, remedy: &Remedy) -> String {
-    let mut lines = vec![finding.detection.way_back.to_owned()];
+    let mut lines = vec![finding.way_back().to_owned()];
     for (number, step) in (1..).zip(&remedy.steps) {
         lines.push(format!("{number}. {}", step.what));
         lines.extend(step.command.clone());

@@ -106,7 +106,7 @@ pub fn body(finding: &Finding, subject: &str, remedy: &Remedy, now: OffsetDateTi
     let mut out = Layout::default();
     out.line(subject);
     out.section("WHAT HAPPENED");
-    out.item(finding.detection.meaning);
+    out.item(finding.meaning());
     for particular in &finding.particulars {
         out.item(particular);
     }
@@ -142,7 +142,7 @@ pub fn body(finding: &Finding, subject: &str, remedy: &Remedy, now: OffsetDateTi
 
 /// Why an end of a danger isn't the all-clear, if it isn't.
 pub(super) fn unconfirmed(finding: &Finding) -> Option<String> {
-    if finding.detection.activity == finding.activity() || finding.over {
+    if finding.detection.activity == finding.activity() || finding.over || finding.put_back {
         return None;
     }
     Some(match finding.state() {
@@ -358,7 +358,7 @@ fn unknown(finding: &Finding) -> Vec<(String, Vec<&'static str>)> {
 /// The reason in words.
 pub fn why_unknown(why: &Why) -> String {
     match why {
-        Why::NotAsked => "KMS wasn't asked".into(),
+        Why::NotAsked | Why::NoTime => "KMS wasn't asked".into(),
         Why::NoKey => "the event names no key to ask about".into(),
         Why::Denied => "KMS refused the guard's role (AccessDenied)".into(),
         Why::DeniedByKeyPolicy => {
@@ -551,7 +551,7 @@ pub(crate) fn person(actor: &Actor) -> String {
 fn way_back(out: &mut Layout, finding: &Finding, remedy: &Remedy) {
     let steps = &remedy.steps;
     out.section(if finding.is_danger() { "UNDO IT" } else { "WHAT NOW" });
-    out.item(finding.detection.way_back);
+    out.item(finding.way_back());
     if let Some(account) = finding.account().filter(|_| steps.iter().any(|step| step.command.is_some())) {
         out.item(&format!("With credentials of account {account}:"));
     }

@@ -19,7 +19,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
-use crate::assess::assess;
+use crate::assess::{assess, is_held_back};
 use crate::config::WatchConfig;
 use crate::coverage::organization::{Roster, roster};
 use crate::coverage::{self, Check, Verdict};
@@ -274,11 +274,11 @@ impl Watch {
         ))
     }
 
-    /// Those that are at least as bad as is published, and how many aren't.
+    /// Those that are to be published, and how many are held back.
     fn wanted(&self, findings: Vec<Finding>) -> (Vec<Finding>, u64) {
         let all = findings.len();
-        let minimum = self.config.rules.minimum_severity;
-        let wanted: Vec<_> = findings.into_iter().filter(|f| f.assessment.severity >= minimum).collect();
+        let rules = &self.config.rules;
+        let wanted: Vec<_> = findings.into_iter().filter(|finding| !is_held_back(finding, rules)).collect();
         let held_back = all - wanted.len();
         (wanted, held_back as u64)
     }

@@ -3,10 +3,11 @@
 use insta::{Settings, assert_snapshot};
 use kms_key_guard::assess::assess;
 use kms_key_guard::config::Rules;
-use kms_key_guard::detect::{OptIns, detect};
+use kms_key_guard::detect::{self, OptIns, detect};
 use kms_key_guard::event::Event;
 use kms_key_guard::finding::Finding;
 use kms_key_guard::key::{Fact, Grants, KeyFacts, KeyMetadata, LastUsage, MultiRegion, Why};
+use kms_key_guard::own::OwnStack;
 use kms_key_guard::render::Alert;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -16,6 +17,16 @@ use time::macros::datetime;
 use crate::sound::{assert_sound, samples};
 
 const ALL: OptIns = OptIns { denied_attempts: true, lost_key_use: true };
+
+/// The settings of the function that the samples are about.
+fn of_the_samples() -> detect::Settings {
+    let topics = ["Alerts", "Findings"]
+        .map(|topic| format!("arn:aws:sns:eu-west-1:111122223333:kms-key-guard-{topic}Topic-1A2B3C4D5E6F"));
+    let own =
+        OwnStack { stack: "kms-key-guard".into(), function: "kms-key-guard-AlertFunction-1A2B3C4D5E6F".into(), topics };
+    detect::Settings { own: Some(own), ..ALL.into() }
+}
+
 fn known() -> KeyFacts {
     KeyFacts {
         metadata: Fact::Known(KeyMetadata {
@@ -82,7 +93,7 @@ fn partly_known(bits: u8) -> KeyFacts {
 }
 
 fn rendered(text: &str, facts: Option<KeyFacts>) -> Option<(Finding, Alert)> {
-    let mut finding = detect(&Event::read(text), &ALL.into(), datetime!(2026-11-21 03:12:44 UTC))?;
+    let mut finding = detect(&Event::read(text), &of_the_samples(), datetime!(2026-11-21 03:12:44 UTC))?;
     if let (Some(facts), true) = (facts, finding.key().is_some()) {
         finding.facts = facts;
     }
@@ -145,7 +156,7 @@ fn alert_in_the_readme_is_a_real_one() {
 }
 
 /// One sample of each detection, and the ones that look different.
-const GOLDEN: [&str; 33] = [
+const GOLDEN: [&str; 34] = [
     "deletion-scheduled",
     "deletion-pending-replicas",
     "deletion-scheduled-by-github-actions",
@@ -170,6 +181,7 @@ const GOLDEN: [&str; 33] = [
     "denied-deletion",
     "lost-key-disabled",
     "guard-rule-disabled",
+    "guard-rule-targets-put-back",
     "guard-function-code-replaced-by-cloudformation",
     "guard-subscription-removed",
     "guard-trail-without-kms",

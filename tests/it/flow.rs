@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_kms::operation::describe_key::{DescribeKeyError, DescribeKeyOutput};
-use aws_sdk_kms::operation::get_key_last_usage::GetKeyLastUsageError;
+use aws_sdk_kms::operation::get_key_last_usage::{GetKeyLastUsageError, GetKeyLastUsageOutput};
 use aws_sdk_kms::operation::list_aliases::ListAliasesOutput;
-use aws_sdk_kms::operation::list_grants::ListGrantsOutput;
+use aws_sdk_kms::operation::list_grants::{ListGrantsError, ListGrantsOutput};
 use aws_sdk_kms::operation::list_resource_tags::ListResourceTagsOutput;
 use aws_sdk_kms::primitives::DateTime;
 use aws_sdk_kms::types::{AliasListEntry, GrantConstraints, GrantListEntry, KeyMetadata, KeyState, Tag};
@@ -300,6 +300,80 @@ async fn minimum_severity_holds_back_and_says_so() {
     assert_eq!(answer(&guard, "key-enabled").await.unwrap().outcome, "below-minimum");
     assert!(sent.lock().unwrap().is_empty());
     assert_eq!(answer(&guard, "key-disabled").await.unwrap().outcome, "published");
+}
+
+/// What KMS answers about a key that nothing depends on, but for what it refuses to tell.
+fn idle_key(refused: &[&str]) -> Vec<Rule> {
+    let refused = |what: &str| refused.contains(&what);
+    let denied = || aws_sdk_kms::error::ErrorMetadata::builder().code("AccessDeniedException").build();
+    let mut answers = kms_answers();
+    answers.truncate(3);
+    answers.push(if refused("last use") {
+        mock!(aws_sdk_kms::Client::get_key_last_usage).then_error(move || GetKeyLastUsageError::generic(denied()))
+    } else {
+        mock!(aws_sdk_kms::Client::get_key_last_usage).then_output(|| {
+            let since = GetKeyLastUsageOutput::builder().tracking_start_date(DateTime::from_secs(1));
+            since.key_creation_date(DateTime::from_secs(0)).build()
+        })
+    });
+    answers.push(if refused("grants") {
+        mock!(aws_sdk_kms::Client::list_grants).then_error(move || ListGrantsError::generic(denied()))
+    } else {
+        mock!(aws_sdk_kms::Client::list_grants)
+            .then_output(|| ListGrantsOutput::builder().set_grants(Some(vec![])).build())
+    });
+    answers
+}
+
+#[tokio::test]
+async fn minimum_severity_holds_nothing_back_that_may_be_worse_than_is_known() {
+    let high = ("MINIMUM_SEVERITY", "High");
+    let sent = Sent::default();
+    let known = guard(&[sns(&sent)], &idle_key(&[]), &[high]);
+    assert_eq!(answer(&known, "key-disabled").await.unwrap().outcome, "below-minimum");
+    for unknown in ["last use", "grants"] {
+        let outcome = answer(&guard(&[sns(&sent)], &idle_key(&[unknown]), &[high]), "key-disabled").await.unwrap();
+        assert_eq!((outcome.outcome, outcome.severity), ("published", Some("Medium")), "{unknown}");
+    }
+    let nothing_asked = guard(&[sns(&sent)], &[], &[high, ("ENRICH_TIMEOUT_MS", "0")]);
+    assert_eq!(answer(&nothing_asked, "key-disabled").await.unwrap().outcome, "published");
+    assert_eq!(answer(&nothing_asked, "store-deleted").await.unwrap().outcome, "below-minimum");
+}
+
+#[tokio::test]
+async fn what_happens_to_the_guard_itself_goes_out_whatever_the_minimum_severity() {
+    let sent = Sent::default();
+    let guard = guard(&[sns(&sent)], &[], &[("MINIMUM_SEVERITY", "Critical")]);
+    for (sample, severity) in [
+        ("guard-rule-disabled-by-cloudformation", "Medium"),
+        ("spoke-could-not-forward", "High"),
+        ("spoke-forwards-again", "Informational"),
+        ("detail-text", "High"),
+    ] {
+        let outcome = answer(&guard, sample).await.unwrap();
+        assert_eq!((outcome.outcome, outcome.severity), ("published", Some(severity)), "{sample}");
+    }
+}
+
+#[tokio::test]
+async fn part_that_is_put_back_is_informational_and_may_be_held_back() {
+    let sent = Sent::default();
+    let own =
+        [("AWS_LAMBDA_FUNCTION_NAME", "kms-key-guard-AlertFunction-1A2B3C4D5E6F"), ("STACK_NAME", "kms-key-guard")];
+    let knowing = guard(&[sns(&sent)], &[], &own);
+    for (sample, severity) in [
+        ("guard-rule-put-back", "Informational"),
+        ("guard-rule-targets-put-back", "Informational"),
+        ("guard-rule-targets-transformed", "Critical"),
+        ("guard-rule-put-changed", "Critical"),
+    ] {
+        let outcome = answer(&knowing, sample).await.unwrap();
+        assert_eq!((outcome.outcome, outcome.severity), ("published", Some(severity)), "{sample}");
+    }
+    let quiet = guard(&[], &[], &[&own[..], &[("MINIMUM_SEVERITY", "Low")]].concat());
+    assert_eq!(answer(&quiet, "guard-rule-put-back").await.unwrap().outcome, "below-minimum");
+    let unnamed = guard(&[sns(&sent)], &[], &own[..1]);
+    assert_eq!(answer(&unnamed, "guard-rule-put-back").await.unwrap().severity, Some("Critical"));
 }
 
 #[tokio::test]

@@ -282,6 +282,6 @@ async fn without_time_nobody_is_asked() {
     let event = Event::from_value(event(SPOKE, "eu-west-1"));
     let mut finding = detect(&event, &Settings::default(), OffsetDateTime::UNIX_EPOCH).unwrap();
     reader(&sts).enrich(&mut finding, &event, Duration::ZERO).await;
-    assert_eq!(finding.facts.metadata, Fact::Unknown(Why::NotAsked));
+    assert_eq!(finding.facts.metadata, Fact::Unknown(Why::NoTime));
     assert!(sts.asked().is_empty());
 }

@@ -1,14 +1,33 @@
 """What doctor compares a deployed guard with is what the templates deploy."""
 
 import json
+import re
 
-from expected import COMPARED, FILE, rendered
+from expected import COMPARED, FILE, OWN, neutral, own, rendered, settings
 
-from deployed import OPTED_IN, Stack
+from deployed import OPTED_IN, ROOT, Stack
 
 
 def test_expected_parts_are_the_templates():
     assert FILE.read_text() == rendered(), "python tests/template/expected.py writes it anew"
+
+
+def test_what_the_alert_function_knows_of_its_parts_is_the_templates():
+    assert OWN.read_text() == own(), "python tests/template/expected.py writes it anew"
+
+
+def test_only_what_a_parameter_decides_is_unknown_to_the_alert_function():
+    known = {line.split(" ")[0] for line in OWN.read_text().splitlines()}
+    everything = OPTED_IN | {"OrganizationId": "o-a1b2c3d4e5", "CloudTrailLogGroupName": "trail"}
+    assert set(settings(everything)) - known == {"alarm.MassEventAlarm"}
+
+
+def test_every_name_that_cloudformation_makes_up_is_known_by_its_form():
+    text = (ROOT / "src/own.rs").read_text().split("const MADE")[-1].split("];")[0]
+    made = set(re.findall(r'"(\w+)"', text)) | {"AlertFunction"}
+    everything = OPTED_IN | {"OrganizationId": "o-a1b2c3d4e5", "CloudTrailLogGroupName": "trail"}
+    named = {name for value in settings(everything).values() for name in re.findall(r"\$\{stack\}-([A-Z]\w+)", neutral(value))}
+    assert named == made
 
 
 def test_no_rule_schedule_or_alarm_has_a_property_that_is_not_compared():

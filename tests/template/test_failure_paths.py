@@ -206,6 +206,7 @@ def test_function_is_told_its_settings():
     assert environment({}) == {
         "ALERTS_TOPIC_ARN": "<AlertsTopic>",
         "FINDINGS_TOPIC_ARN": "<FindingsTopic>",
+        "STACK_NAME": "kms-key-guard",
         "MINIMUM_SEVERITY": "Informational",
         "REPORT_DENIED_ATTEMPTS": "false",
         "REPORT_LOST_KEY_USE": "false",

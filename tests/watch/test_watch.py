@@ -126,7 +126,15 @@ def test_minimum_severity_holds_findings_back_and_never_the_digest() -> None:
         assert len([m for m in sns.held("alerts") if m.attributes["event_name"] == "daily-digest"]) == 1
         assert metrics(function)[0]["HeldBack"] == 1
 
-    run(test, Keys(9, {3: pending(1), 5: {"KeyState": "Disabled"}}, last_usage=False), MINIMUM_SEVERITY="High")
+    run(test, Keys(9, {3: pending(1), 5: {"KeyState": "Disabled"}}), MINIMUM_SEVERITY="High")
+
+
+def test_a_key_whose_last_use_is_unknown_is_not_held_back() -> None:
+    async def test(function: Function, sns: Sns, _: Account) -> None:
+        await function.invoke(tick("sweep"), "r")
+        assert [(f["finding_info"]["uid"], f["severity"]) for f in findings(sns)] == [(arn(5), "Medium")]
+
+    run(test, Keys(9, {5: {"KeyState": "Disabled"}}, last_usage=False), MINIMUM_SEVERITY="High")
 
 
 def test_a_message_that_is_not_taken_fails_the_run_and_what_is_left_is_tried() -> None:

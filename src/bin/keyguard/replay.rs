@@ -10,7 +10,7 @@ use anstyle::{AnsiColor, Style};
 use aws_config::SdkConfig;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
-use kms_key_guard::assess::assess;
+use kms_key_guard::assess::{assess, worst_case};
 use kms_key_guard::aws;
 use kms_key_guard::catalogue::{Kind, Severity};
 use kms_key_guard::config::{Rules, TRUSTED_SOURCES_TAKES, is_role};
@@ -138,6 +138,7 @@ impl<'a> ReplayRun<'a> {
                     lost_key_use: options.report_lost_key_use,
                 },
                 trusted_sources: options.trusted_sources.clone(),
+                own: None,
             },
             minimum_severity: options.minimum_severity,
             expected_principals: options.expected_principals.clone(),
@@ -218,7 +219,7 @@ impl<'a> ReplayRun<'a> {
         self.look_up(&mut finding);
         finding.assessment = assess(&finding, &self.rules);
         let severity = finding.assessment.severity;
-        if finding.worst_case() < self.rules.minimum_severity {
+        if worst_case(&finding) < self.rules.minimum_severity {
             return Ok(());
         }
         if self.reported.len() < REMEMBERED {
