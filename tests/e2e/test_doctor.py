@@ -16,13 +16,15 @@ import pytest
 
 from local import aws as local
 from local import release
-from local.aws import ACCOUNT, REGION, ROOT, STACK, LocalAws, environment
+from local.aws import ACCOUNT, REGION, ROOT, STACK, Inbox, LocalAws, environment
 from local.build import ARCHITECTURE, BUILD, LOGS
 from local.release import FUNCTIONS
 
 from .conftest import Guarded
 
 KEYGUARD = ROOT / "target" / "debug" / "keyguard"
+REPAIRER = "repairer"
+"""Who pastes what doctor prints."""
 GROUP = "cloudtrail-management"
 SOURCE = release.Source("1.2.3", "0123abcd", 1_764_028_800, "rustc")
 PATTERN = "{($.eventSource=kms.amazonaws.com) && (($.eventName=DisableKey) || ($.eventName=ScheduleKeyDeletion))}"
@@ -252,7 +254,14 @@ MENDED = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def told(patient: Patient) -> Inbox:
+    """What people are told of tampering while the guard is broken and repaired."""
+    return patient.inbox("AlertsTopicArn", detection=["guard-tampered"])
+
+
 @pytest.mark.parametrize("spot", MENDED)
+@pytest.mark.usefixtures("told")
 def test_blind_spot_is_named_and_its_command_mends_it(patient: Patient, spot: str) -> None:
     make, check, verdict, words = MENDED[spot]
     make(patient)
@@ -273,9 +282,27 @@ def paste(patient: Patient, command: str) -> None:
     words = shlex.split(command)
     assert words[0] == "aws"
     aws = Path(sys.executable).with_name("aws")
-    env = environment(**patient.aws.environment())
+    session = patient.aws.person(REPAIRER, "platform-admin")
+    env = environment(**patient.aws.environment() | {name.upper(): value for name, value in session.items()})
     run = subprocess.run([aws, *words[1:]], env=env, capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, f"{command}\n{run.stderr}"
+
+
+def test_whoever_pastes_a_repair_pages_nobody(patient: Patient, told: Inbox) -> None:
+    # What comes after all of them.
+    patient.aws.client("sqs").purge_queue(QueueUrl=patient.outputs["WatchFailureQueueUrl"])
+    told.next(lambda message: message.attributes["event_name"] == "PurgeQueue", timeout=60)
+    sns, topic, queue = patient.aws.client("sns"), patient.outputs["AlertsTopicArn"], told.url.rsplit("/", 1)[-1]
+    for subscription in sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]:
+        if subscription["Endpoint"].endswith(queue):
+            sns.unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
+    repairs = [message for message in told.all() if REPAIRER in message.body]
+    assert {message.attributes["event_name"] for message in repairs} == {
+        "PutTargets",
+        "PutFunctionEventInvokeConfig",
+        "SetTopicAttributes",
+    }
+    assert {message.attributes["severity"] for message in repairs} == {"Informational"}, [m.subject for m in repairs]
 
 
 def test_mended_selectors_keep_what_else_they_select(patient: Patient) -> None:

@@ -33,11 +33,15 @@ class Guard:
         self.aws, self.outputs = guarded.aws, guarded.outputs
         self._person = self.aws.person("mallory", "platform-admin")
         stack = self.aws.client("cloudformation").list_stack_resources(StackName=local.STACK)
+        template = self.aws.client("cloudformation").get_template(StackName=local.STACK, TemplateStage="Processed")
+        body = template["TemplateBody"]
+        self.template = json.loads(body) if isinstance(body, str) else body
         self.parts = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in stack["StackResourceSummaries"]}
         # The deployment itself may still be reported, as CloudFormation's: two levels lower.
         self.alerts = guarded.inbox("AlertsTopicArn", detection=["guard-tampered"], severity=["Critical"])
         self.findings = guarded.inbox("FindingsTopicArn", detection=["guard-tampered"], severity=["Critical"])
-        self.by_cloudformation = guarded.inbox("AlertsTopicArn", detection=["guard-tampered"], severity=["Medium"])
+        self.milder = guarded.inbox("AlertsTopicArn", detection=["guard-tampered"], severity=["Medium"])
+        self.put_back = guarded.inbox("AlertsTopicArn", detection=["guard-tampered"], severity=["Informational"])
         self.victim = self.aws.client("sns").subscribe(
             TopicArn=self.outputs["AlertsTopicArn"],
             Protocol="sqs",
@@ -121,12 +125,6 @@ HARM: dict[str, tuple[Act, str, str, str]] = {
         "victim",
         "subscription filtered",
     ),
-    "Unsubscribe": (
-        lambda g: g.client("sns").unsubscribe(SubscriptionArn=g.victim),
-        "AWS::SNS::Subscription",
-        "victim",
-        "subscription removed",
-    ),
     "PurgeQueue": (
         lambda g: g.client("sqs").purge_queue(QueueUrl=g.outputs["AlertFailureQueueUrl"]),
         "AWS::SQS::Queue",
@@ -187,6 +185,82 @@ def test_who_switches_a_part_off_is_told_at_once(guard: Guard, event_name: str) 
         on_trails(guard).start_logging(Name=TRAIL)
 
 
+def test_a_subscription_that_is_removed_is_medium(guard: Guard) -> None:
+    guard.client("sns").unsubscribe(SubscriptionArn=guard.victim)
+    alert = guard.milder.next(lambda message: message.attributes["event_name"] == "Unsubscribe", timeout=60)
+    assert "[MEDIUM] KMS Key Guard: subscription removed" in alert.subject
+    assert "mallory" in alert.body and guard.victim in alert.body
+
+
+def another_pattern(g: Guard) -> None:
+    on_rules(g).put_rule(Name=g.parts["ApiCallRule"], EventPattern='{"source": ["aws.kms"]}')
+
+
+def transformed(g: Guard) -> None:
+    (target,) = on_rules(g).list_targets_by_rule(Rule=g.parts["ApiCallRule"])["Targets"]
+    on_rules(g).put_targets(Rule=g.parts["ApiCallRule"], Targets=[{**target, "Input": "{}"}])
+
+
+def rule_again(name: str) -> Act:
+    """Puts the rule and its target as the stack has them."""
+
+    def act(g: Guard) -> None:
+        template = g.template["Resources"][name]["Properties"]["EventPattern"]
+        pattern = template if isinstance(template, str) else json.dumps(template)
+        on_rules(g).put_rule(Name=g.parts[name], EventPattern=pattern)
+
+    return act
+
+
+def target_again(g: Guard) -> None:
+    rules = on_rules(g)
+    (target,) = rules.list_targets_by_rule(Rule=g.parts["TamperedTrailRule"])["Targets"]
+    rules.put_targets(Rule=g.parts["ApiCallRule"], Targets=[target])
+
+
+def failures_again(g: Guard) -> None:
+    functions, name = on_functions(g), g.parts["AlertFunction"]
+    now = functions.get_function_event_invoke_config(FunctionName=name, Qualifier="$LATEST")
+    kept = {key: now[key] for key in ("MaximumRetryAttempts", "MaximumEventAgeInSeconds", "DestinationConfig")}
+    functions.put_function_event_invoke_config(FunctionName=name, Qualifier="$LATEST", **kept)
+
+
+PUT_BACK: dict[str, tuple[Act | None, Act, str]] = {
+    "PutRule": (another_pattern, rule_again("ApiCallRule"), "rule put back"),
+    "PutTargets": (transformed, target_again, "rule put back"),
+    "PutFunctionEventInvokeConfig": (None, failures_again, "function's handling of failures put back"),
+    "SetTopicAttributes": (
+        None,
+        lambda g: g.client("sns").set_topic_attributes(
+            TopicArn=g.outputs["AlertsTopicArn"], AttributeName="KmsMasterKeyId", AttributeValue=""
+        ),
+        "topic put back",
+    ),
+    "SetQueueAttributes": (
+        None,
+        lambda g: g.client("sqs").set_queue_attributes(
+            QueueUrl=g.outputs["AlertFailureQueueUrl"], Attributes={"MessageRetentionPeriod": "1209600"}
+        ),
+        "queue put back",
+    ),
+}
+"""By the name in CloudTrail's record: the same call with something else, if that can be undone; the call; what the alert says."""
+
+
+@pytest.mark.parametrize("event_name", PUT_BACK)
+def test_who_puts_a_part_back_pages_nobody(guard: Guard, event_name: str) -> None:
+    harm, act, happened = PUT_BACK[event_name]
+    if harm:
+        harm(guard)
+        alert = guard.alerts.next(lambda message: message.attributes["event_name"] == event_name, timeout=60)
+        assert "[CRITICAL]" in alert.subject
+        guard.findings.next()
+    act(guard)
+    alert = guard.put_back.next(lambda message: message.attributes["event_name"] == event_name, timeout=60)
+    assert f"[INFO] KMS Key Guard: {happened}" in alert.subject
+    assert not guard.alerts.all()
+
+
 @pytest.mark.parametrize(
     "selectors",
     [{"EventSelectors": WITHOUT_KMS}, {"AdvancedEventSelectors": WITHOUT_KMS_ADVANCED}],
@@ -227,7 +301,7 @@ def test_an_update_of_the_stack_is_told_two_levels_lower(guard: Guard) -> None:
         Parameters=[*parameters, {"ParameterKey": "EnrichTimeoutMs", "ParameterValue": "1234"}],
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
     )
-    alert = guard.by_cloudformation.next(
+    alert = guard.milder.next(
         lambda message: message.attributes["event_name"].startswith("UpdateFunctionConfiguration"), timeout=60
     )
     assert "[MEDIUM] KMS Key Guard: function's settings changed" in alert.subject

@@ -12,6 +12,7 @@ import json
 import re
 from functools import cache
 
+import botocore.session
 import pytest
 from event_ruler import event_ruler
 from ministack.services import eventbridge
@@ -326,6 +327,42 @@ def test_another_stacks_parts_are_not_the_guards(other):
         for service, event_name, parameter, given in TAMPERING.get(resource["Type"], []):
             event = tampering(service, event_name, parameter, given(other(name)))
             assert matching(patterns, event) == [], (name, event_name)
+
+
+# A function as a caller may name it, but for the qualifier.
+SPELLINGS = ["{}", "function:{}", "111122223333:{}", "111122223333:function:{}", "eu-west-1:{}", "eu-west-1:111122223333:{}",
+             "eu-west-1:111122223333:function:{}", "arn:aws:lambda:eu-west-1:111122223333:function:{}"]  # fmt: skip
+
+
+def test_spellings_are_those_that_lambda_takes():
+    """By AWS's own model of the API."""
+    shape = botocore.session.get_session().get_service_model("lambda").shape_for("FunctionName")
+    for spelling in [*SPELLINGS, *(f"{one}:$LATEST" for one in SPELLINGS)]:
+        assert re.fullmatch(shape.metadata["pattern"], spelling.format("kms-key-guard-AlertFunction-1A2B3C4D5E6F")), spelling
+
+
+@pytest.mark.parametrize("function", ["AlertFunction", "WatchFunction"])
+def test_a_function_is_watched_in_every_spelling(function):
+    stack = Stack(region=SAMPLES_REGION)
+    patterns, name = stack.patterns(), stack.physical(function)
+    for spelling in [*SPELLINGS, *(f"{one}:$LATEST" for one in SPELLINGS)]:
+        event = tampering("lambda", "PutFunctionConcurrency20171031", "functionName", spelling.format(name))
+        assert matching(patterns, event) == ["TamperedFunctionsRule"], spelling
+        other = tampering("lambda", "PutFunctionConcurrency20171031", "functionName", spelling.format(f"my-{name}"))
+        assert matching(patterns, other) == [], spelling
+
+
+def test_every_call_and_its_field_are_aws_own():
+    """By botocore's models: no row of the table of calls waits for a name that no record has."""
+    services = {"monitoring": "cloudwatch"}
+    source = (ROOT / "src/tamper.rs").read_text()
+    rows = re.findall(r'^    \("(\w+)", "(\w+)", When::\S.*?, GuardPart::\w+, "(\w+)", "', source, re.M)
+    assert len(rows) == source.count(", GuardPart::") > 50
+    session = botocore.session.get_session()
+    for service, operation, field in rows:
+        model = session.get_service_model(services.get(service, service))
+        members = {name[0].lower() + name[1:] for name in model.operation_model(operation).input_shape.members}
+        assert field in members or (operation, field) == ("PutAlarmMuteRule", "alarmNames"), (service, operation, field)
 
 
 def test_the_stack_itself_is_watched_by_name_and_by_arn():
