@@ -78,7 +78,7 @@ pub fn judge(record: &Record, request: &Value) -> Option<Tampering> {
                 .push(format!("The record names it {}, which isn't a name that can be trusted.", name(given, 256)));
         }
         Some(_) => {}
-        None => particulars.push("The record doesn't tell which one.".to_owned()),
+        None => particulars.push("The record doesn't say which one.".to_owned()),
     }
     particulars.extend(call.details());
     Some(Tampering {
@@ -131,7 +131,7 @@ static CALLS: [WatchedCall; 56] = [
     ("lambda", "PutFunctionConcurrency", When::Any, GuardPart::Function, "functionName", "function throttled"),
     ("lambda", "UpdateFunctionCode", When::IsNot("dryRun", true), GuardPart::Function, "functionName", "function's code replaced"),
     ("lambda", "UpdateFunctionConfiguration", When::Any, GuardPart::Function, "functionName", "function's settings changed"),
-    ("lambda", "RemovePermission", When::Any, GuardPart::Function, "functionName", "function closed to a caller"),
+    ("lambda", "RemovePermission", When::Any, GuardPart::Function, "functionName", "function's permission removed"),
     ("lambda", "PutFunctionEventInvokeConfig", When::Any, GuardPart::Function, "functionName", "function's handling of failures changed"),
     ("lambda", "UpdateFunctionEventInvokeConfig", When::Any, GuardPart::Function, "functionName", "function's handling of failures changed"),
     ("lambda", "DeleteFunctionEventInvokeConfig", When::Any, GuardPart::Function, "functionName", "function's handling of failures changed"),
@@ -173,8 +173,8 @@ static CALLS: [WatchedCall; 56] = [
     ("cloudformation", "UpdateStackSet", When::Any, GuardPart::StackSet, "stackSetName", "StackSet changed"),
     ("cloudtrail", "StopLogging", When::Any, GuardPart::Trail, "name", "trail stopped"),
     ("cloudtrail", "DeleteTrail", When::Any, GuardPart::Trail, "name", "trail deleted"),
-    ("cloudtrail", "PutEventSelectors", When::LeavesKmsOut, GuardPart::Trail, "trailName", "trail leaves KMS out"),
-    ("cloudtrail", "PutEventSelectors", When::HoldsNoSelectors, GuardPart::Trail, "trailName", "trail may leave KMS out"),
+    ("cloudtrail", "PutEventSelectors", When::LeavesKmsOut, GuardPart::Trail, "trailName", "trail no longer records KMS"),
+    ("cloudtrail", "PutEventSelectors", When::HoldsNoSelectors, GuardPart::Trail, "trailName", "trail may no longer record KMS"),
     ("cloudtrail", "UpdateTrail", When::Is("isMultiRegionTrail", false), GuardPart::Trail, "name", "trail covers less"),
     ("cloudtrail", "UpdateTrail", When::Is("isOrganizationTrail", false), GuardPart::Trail, "name", "trail covers less"),
 ];
@@ -272,12 +272,15 @@ impl Call<'_> {
             "DeleteStackInstances" => list("In these Regions", &self.texts("regions")),
             "SetQueueAttributes" => {
                 let attributes = self.request.get("attributes").and_then(Value::as_object);
-                list("The call set", &attributes.into_iter().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>())
+                list(
+                    "The call set",
+                    &attributes.into_iter().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>(),
+                )
             }
             "DetachRolePolicy" | "AttachRolePolicy" => set("The policy", "policyArn"),
             "DeleteRolePolicy" | "PutRolePolicy" => set("The policy", "policyName"),
             "StopLogging" | "DeleteTrail" | "PutEventSelectors" | "UpdateTrail" => Some(
-                "Whether another trail still covers this account and Region the record doesn't tell; keyguard doctor does."
+                "Another trail may still cover this account and Region: keyguard doctor shows whether one does."
                     .to_owned(),
             ),
             "PurgeQueue" => Some("What was in it is gone: events whose alerts never went out.".to_owned()),
@@ -349,7 +352,7 @@ fn remedy(part: GuardPart, action: &str, given: Option<&str>, record: &Record) -
         ));
     }
     let region = region.map_or(String::new(), |region| format!(" --region {region}"));
-    steps.push(Step::run("Then see whether the guard sees and is heard again:", format!("keyguard doctor{region}")));
+    steps.push(Step::run("Then check the guard:", format!("keyguard doctor{region}")));
     steps
 }
 
@@ -366,7 +369,7 @@ fn back(part: GuardPart, action: &str, given: &str, region: &Region) -> Option<S
             format!("aws lambda delete-function-concurrency --region {region} --function-name {name}"),
         ),
         (GuardPart::Alarm, "DisableAlarmActions") => Step::run(
-            "Let the alarm act again:",
+            "Enable the alarm's actions:",
             format!("aws cloudwatch enable-alarm-actions --region {region} --alarm-names {name}"),
         ),
         (GuardPart::Alarm, "PutAlarmMuteRule") => Step::run(
