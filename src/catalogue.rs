@@ -60,25 +60,25 @@ pub struct Detection {
 }
 
 impl Detection {
-    /// Whether it tells of a danger, not of the end of one.
+    /// Whether it reports a danger, not the end of one.
     pub fn is_danger(&self) -> bool {
         self.activity != Activity::Close
             && !matches!(self.kind, Kind::KeyDeletionCancelled | Kind::KeyStoreConnected | Kind::GuardTest)
     }
 
-    /// Whether it tells that a key or key store is lost or on its way to it; an attempt that failed isn't.
+    /// Whether it reports that a key or key store is lost or about to be; an attempt that failed isn't.
     pub fn is_loss(&self) -> bool {
         let of_no_key = matches!(self.kind, Kind::KeyLossDenied | Kind::UnreadableSignal) || self.is_about_the_guard();
         self.is_danger() && !of_no_key
     }
 
-    /// Whether somebody's call or a service brings it about; the others are what the guard notices by looking, or by a
+    /// Whether somebody's call or a service brings it about; the others are what the guard's own checks find, or a
     /// spoke's alarm.
     pub fn is_signalled(&self) -> bool {
         !matches!(self.kind, Kind::KeyAtRisk | Kind::GuardBlind)
     }
 
-    /// Whether it tells of the guard itself, not of a key.
+    /// Whether it is about the guard itself, not about a key.
     pub fn is_about_the_guard(&self) -> bool {
         matches!(self.kind, Kind::GuardBlind | Kind::GuardTampered | Kind::GuardTest)
     }
@@ -130,8 +130,8 @@ pub static CATALOGUE: [Detection; 23] = [
         activity: Activity::Create,
         title: "KMS key scheduled for deletion",
         happened: "scheduled for deletion",
-        meaning: "The key can't be used from now on; when the waiting period is over it is destroyed, and with it all data under it.",
-        way_back: "Until the waiting period is over: cancel the deletion, then enable the key.",
+        meaning: "The key can't be used now. When the waiting period ends, KMS destroys it, and all data encrypted under it is lost.",
+        way_back: "Cancel the deletion before the waiting period ends, then enable the key.",
         technique: Some(Technique::DataDestruction),
     },
     Detection {
@@ -142,8 +142,8 @@ pub static CATALOGUE: [Detection; 23] = [
         activity: Activity::Create,
         title: "KMS key disabled",
         happened: "disabled",
-        meaning: "The key can't be used from now on, so what is encrypted under it can't be read.",
-        way_back: "At any time: enable the key.",
+        meaning: "The key can't be used until it is enabled again: data encrypted under it can't be read.",
+        way_back: "Enable the key. This works at any time.",
         technique: Some(Technique::ServiceStop),
     },
     Detection {
@@ -153,9 +153,9 @@ pub static CATALOGUE: [Detection; 23] = [
         severity: Severity::Critical,
         activity: Activity::Create,
         title: "Imported key material of a KMS key deleted",
-        happened: "lost its key material",
-        meaning: "The key lost its imported material at once, without a waiting period; nothing under it can be read.",
-        way_back: "Only by importing the same key material again; if nobody kept a copy, the data is lost.",
+        happened: "imported key material deleted",
+        meaning: "The key lost its imported material at once. Data under it can't be read unless the same material is imported again.",
+        way_back: "Import the same key material again. Without a copy of it, the data is lost.",
         technique: Some(Technique::DataDestruction),
     },
     Detection {
@@ -165,9 +165,9 @@ pub static CATALOGUE: [Detection; 23] = [
         severity: Severity::High,
         activity: Activity::Create,
         title: "Imported key material of a KMS key expired",
-        happened: "lost its expired key material",
-        meaning: "KMS deleted the key's imported material because its time was over; nothing under it can be read.",
-        way_back: "Only by importing the same key material again; if nobody kept a copy, the data is lost.",
+        happened: "imported key material expired",
+        meaning: "KMS deleted the key's expired material. Data under it can't be read unless the same material is imported again.",
+        way_back: "Import the same key material again. Without a copy of it, the data is lost.",
         technique: Some(Technique::DataDestruction),
     },
     Detection {
@@ -177,9 +177,9 @@ pub static CATALOGUE: [Detection; 23] = [
         severity: Severity::Critical,
         activity: Activity::Update,
         title: "KMS key deleted",
-        happened: "deleted for good",
-        meaning: "KMS destroyed the key: all data that is encrypted under it alone is lost.",
-        way_back: "None.",
+        happened: "permanently deleted",
+        meaning: "KMS destroyed the key: all data encrypted under it alone is lost.",
+        way_back: "This can't be undone.",
         technique: Some(Technique::DataDestruction),
     },
     Detection {
@@ -190,8 +190,8 @@ pub static CATALOGUE: [Detection; 23] = [
         activity: Activity::Create,
         title: "Custom key store disconnected",
         happened: "disconnected",
-        meaning: "Every KMS key of the store is unavailable, so nothing under those keys can be read.",
-        way_back: "At any time, as long as the cluster or proxy behind it is there: connect the store.",
+        meaning: "No key in this store can be used until the store is connected again.",
+        way_back: "Connect the store. This works as long as the cluster or proxy behind it exists.",
         technique: Some(Technique::ServiceStop),
     },
     Detection {
@@ -202,8 +202,8 @@ pub static CATALOGUE: [Detection; 23] = [
         activity: Activity::Create,
         title: "Custom key store changed",
         happened: "changed",
-        meaning: "The store may point to another cluster or proxy; keys whose material isn't there can't be used.",
-        way_back: "Update the store back to the cluster or proxy that holds the keys' material.",
+        meaning: "The store may now point to another cluster or proxy. Keys whose material isn't there can't be used.",
+        way_back: "Point the store back to the cluster or proxy that holds its keys' material.",
         technique: Some(Technique::InhibitSystemRecovery),
     },
     Detection {
@@ -214,7 +214,7 @@ pub static CATALOGUE: [Detection; 23] = [
         activity: Activity::Create,
         title: "Custom key store deleted",
         happened: "deleted",
-        meaning: "The store is gone from KMS. It held no keys, or KMS would have refused; the cluster or proxy behind it is untouched.",
+        meaning: "The store was removed from KMS. It held no keys, or KMS would have refused; its cluster or proxy is untouched.",
         way_back: "Create the store again on the same cluster or proxy.",
         technique: Some(Technique::InhibitSystemRecovery),
     },
@@ -227,7 +227,7 @@ pub static CATALOGUE: [Detection; 23] = [
         title: "Key policy of a KMS key may lock its account out",
         happened: "locks its account out",
         meaning: "The account's administrators may be unable to manage the key, or to cancel its deletion.",
-        way_back: "As long as somebody may call PutKeyPolicy: put back a policy that lets the account in. Else AWS Support.",
+        way_back: "Put back a policy that lets the account in, as a principal that may call PutKeyPolicy. If there is none: AWS Support.",
         technique: Some(Technique::InhibitSystemRecovery),
     },
     Detection {
@@ -238,8 +238,8 @@ pub static CATALOGUE: [Detection; 23] = [
         activity: Activity::Create,
         title: "Key policy of a KMS key cuts its users off",
         happened: "cut off from all but root",
-        meaning: "Nobody but the account's root user can use the key any more, so what is encrypted under it can't be read.",
-        way_back: "As long as somebody may call PutKeyPolicy, the root user at the latest: put back a policy that lets the key's users in.",
+        meaning: "Only the account's root user can use the key now. For everybody else, data encrypted under it can't be read.",
+        way_back: "Put back a policy that lets the key's users in, as a principal that may call PutKeyPolicy; the root user can if nobody else can.",
         technique: Some(Technique::ServiceStop),
     },
     Detection {
@@ -250,8 +250,8 @@ pub static CATALOGUE: [Detection; 23] = [
         activity: Activity::Create,
         title: "CloudHSM cluster lost an HSM, or was deleted",
         happened: "lost an HSM",
-        meaning: "If a custom key store is on this cluster and no HSM is left, every KMS key of that store is unavailable.",
-        way_back: "As long as the cluster or a backup of it exists: give it an HSM again, then connect the store.",
+        meaning: "If a custom key store uses this cluster and no HSM is left in it, none of the store's keys can be used.",
+        way_back: "Add an HSM to the cluster, or restore the cluster from a backup, then connect the store.",
         technique: Some(Technique::ServiceStop),
     },
     Detection {
@@ -261,9 +261,9 @@ pub static CATALOGUE: [Detection; 23] = [
         severity: Severity::Low,
         activity: Activity::Create,
         title: "Imported key material of a KMS key will expire",
-        happened: "will lose its key material",
-        meaning: "KMS will delete the imported material when its time is over; from then on nothing under the key can be read.",
-        way_back: "At any time, with the same key material at hand: import it again without an expiry.",
+        happened: "imported key material will expire",
+        meaning: "KMS deletes the imported material when it expires. From then on, data encrypted under the key can't be read.",
+        way_back: "Import the same key material again without an expiry, from your copy of it.",
         technique: Some(Technique::DataEncryptedForImpact),
     },
     Detection {
@@ -273,8 +273,8 @@ pub static CATALOGUE: [Detection; 23] = [
         severity: Severity::Informational,
         activity: Activity::Close,
         title: "Key material of a KMS key imported again",
-        happened: "has its key material again",
-        meaning: "The key has its imported material, and the material doesn't expire.",
+        happened: "key material imported again",
+        meaning: "The key has its imported material again, and the material doesn't expire.",
         way_back: "Nothing to undo.",
         technique: None,
     },
@@ -286,7 +286,7 @@ pub static CATALOGUE: [Detection; 23] = [
         activity: Activity::Update,
         title: "Deletion of a KMS key cancelled",
         happened: "deletion cancelled, still disabled",
-        meaning: "The key won't be deleted, but it is STILL DISABLED: nothing under it can be read until somebody enables it.",
+        meaning: "The key won't be deleted, but it is STILL DISABLED: it can't be used until somebody enables it.",
         way_back: "Enable the key.",
         technique: None,
     },
@@ -310,8 +310,8 @@ pub static CATALOGUE: [Detection; 23] = [
         activity: Activity::Update,
         title: "Custom key store connected",
         happened: "connection started",
-        meaning: "KMS is connecting the store; once that succeeds, its keys can be used again.",
-        way_back: "Nothing to undo; see whether the connection succeeds.",
+        meaning: "KMS is connecting the store. Its keys can be used once that succeeds.",
+        way_back: "Nothing to undo. Check that the connection succeeds.",
         technique: None,
     },
     Detection {
@@ -320,10 +320,10 @@ pub static CATALOGUE: [Detection; 23] = [
         by_default: false,
         severity: Severity::Low,
         activity: Activity::Create,
-        title: "Attempt to lose a KMS key denied",
+        title: "Attempt to disable or destroy a KMS key denied",
         happened: "attempt denied",
-        meaning: "Somebody tried and had no permission: a mistake, or someone finding out what they may do.",
-        way_back: "Nothing to undo; ask who it was.",
+        meaning: "The call was refused, so nothing was lost. It was a mistake, or somebody is finding out what they may do.",
+        way_back: "Nothing to undo. Ask the caller.",
         technique: Some(Technique::DataDestruction),
     },
     Detection {
@@ -332,10 +332,10 @@ pub static CATALOGUE: [Detection; 23] = [
         by_default: false,
         severity: Severity::High,
         activity: Activity::Update,
-        title: "A lost KMS key is still needed",
-        happened: "needed while it can't be used",
+        title: "KMS key needed while it can't be used",
+        happened: "still needed, but can't be used",
         meaning: "A cryptographic call failed because the key is disabled or pending deletion: something depends on it.",
-        way_back: "As long as the key isn't deleted: cancel the deletion if one is scheduled, then enable the key.",
+        way_back: "Cancel the deletion if one is scheduled, then enable the key.",
         technique: Some(Technique::DataEncryptedForImpact),
     },
     Detection {
@@ -346,8 +346,8 @@ pub static CATALOGUE: [Detection; 23] = [
         activity: Activity::Update,
         title: "KMS key still at risk",
         happened: "still at risk",
-        meaning: "The daily look at every key found that this one still can't be used, or is about to be destroyed.",
-        way_back: "As long as the key isn't deleted: cancel the deletion if one is scheduled, then enable the key.",
+        meaning: "The daily check found that this key can't be used, or is about to be destroyed.",
+        way_back: "Cancel the deletion if one is scheduled, then enable the key. This works until the key is deleted.",
         technique: Some(Technique::DataDestruction),
     },
     Detection {
@@ -356,10 +356,10 @@ pub static CATALOGUE: [Detection; 23] = [
         by_default: true,
         severity: Severity::High,
         activity: Activity::Create,
-        title: "KMS Key Guard can't see, or isn't heard",
-        happened: "can't see, or isn't heard",
-        meaning: "As long as this lasts, keys can be lost without anybody being told.",
-        way_back: "Mend what is named below, then run keyguard doctor.",
+        title: "KMS Key Guard is blind, or its alerts reach no one",
+        happened: "is blind, or its alerts reach no one",
+        meaning: "Until this is fixed, a key can be lost without anybody being alerted.",
+        way_back: "Fix the cause, then run keyguard doctor.",
         technique: None,
     },
     Detection {
@@ -370,8 +370,8 @@ pub static CATALOGUE: [Detection; 23] = [
         activity: Activity::Create,
         title: "KMS Key Guard tampered with",
         happened: "tampered with",
-        meaning: "Somebody switched off a part of the guard, or what it sees by: from now on keys can be lost without anybody being told.",
-        way_back: "Find out whether it was meant, put the part back, then run keyguard doctor.",
+        meaning: "Somebody switched off or changed a part of the guard. A key can now be lost without anybody being alerted.",
+        way_back: "Find out whether this was intended, restore the part, then run keyguard doctor.",
         technique: Some(Technique::ImpairDefenses),
     },
     Detection {
@@ -382,8 +382,8 @@ pub static CATALOGUE: [Detection; 23] = [
         activity: Activity::Create,
         title: "TEST of KMS Key Guard",
         happened: "TEST, nothing happened",
-        meaning: "Somebody asked the guard to prove that its alerts arrive. This is that alert: no key is in danger.",
-        way_back: "Nothing to undo.",
+        meaning: "Somebody sent this test to prove that alerts arrive. No key is in danger.",
+        way_back: "Nothing to do.",
         technique: None,
     },
     Detection {
@@ -392,9 +392,9 @@ pub static CATALOGUE: [Detection; 23] = [
         by_default: true,
         severity: Severity::High,
         activity: Activity::Create,
-        title: "A KMS event that can't be understood",
-        happened: "event can't be understood",
-        meaning: "An event of KMS reached the guard and can't be read, so it may be the loss of a key. The raw text is attached.",
+        title: "KMS event that can't be read",
+        happened: "event can't be read",
+        meaning: "The guard received a KMS event that it can't read. It may report the loss of a key. The raw text is below.",
         way_back: "Look the event up in CloudTrail and decide.",
         technique: None,
     },

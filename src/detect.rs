@@ -109,7 +109,7 @@ pub fn detect(event: &Event, settings: &Settings, now: OffsetDateTime) -> Option
             let part = id.map_or("test".to_owned(), |id| id.to_string());
             case.subject = Some(Subject::Guard { kind: "KMS Key Guard test", part });
             if id.is_none() {
-                case.particulars.push("Its test id isn't a UUID, so nothing that waits for it can know it.".into());
+                case.particulars.push("Its test id isn't a UUID, so whatever waits for it can't recognize it.".into());
             }
             Kind::GuardTest
         }
@@ -158,18 +158,18 @@ fn spoke(event: &Event, over: bool, case: &mut Case) {
     }
     case.happened = Some("couldn't forward an event".into());
     case.particulars.push(
-        "The spoke of this account and Region couldn't forward an event to the hub, so an alert has not gone out. The event \
-         is in the spoke's queue kms-key-guard-spoke-undelivered, for two weeks."
+        "The spoke in this account and Region couldn't forward an event to the hub, so an alert wasn't sent. The \
+         event is in the spoke's queue kms-key-guard-spoke-undelivered, for two weeks."
             .into(),
     );
     if let Some(region) = event.region() {
         case.remedy.push(Step::run(
-            "Read the messages of this queue (aws sqs receive-message with --message-attribute-names All); their ERROR_CODE and ERROR_MESSAGE say why:",
+            "Read this queue's messages (aws sqs receive-message --message-attribute-names All). ERROR_CODE and ERROR_MESSAGE give the cause:",
             format!("aws sqs get-queue-url --region {region} --queue-name kms-key-guard-spoke-undelivered"),
         ));
     }
     case.remedy.push(Step::say(
-        "Fix the cause. Then hand the body of each message to the hub's alert function, and delete the message (docs/organization.md, When something fails).",
+        "Fix it. Then invoke the hub's alert function with the body of each message, and delete the message (docs/organization.md, When something fails).",
     ));
 }
 

@@ -100,20 +100,6 @@ impl Finding {
         }
     }
 
-    /// What it means, in a sentence.
-    pub fn meaning(&self) -> &'static str {
-        if self.put_back {
-            "Somebody put a part of the guard back to what its template says."
-        } else {
-            self.detection.meaning
-        }
-    }
-
-    /// How it can be undone, in a sentence.
-    pub fn way_back(&self) -> &'static str {
-        if self.put_back { "Nothing to undo." } else { self.detection.way_back }
-    }
-
     /// Whether this finding is about a danger, not about the end of one.
     pub fn is_danger(&self) -> bool {
         self.detection.is_danger() && !self.over && !self.put_back

@@ -196,7 +196,7 @@ fn session(answer: AssumeRoleOutput, expected: &str) -> Result<RoleSession, Why>
 fn refused(role: &str, error: &SdkError<AssumeRoleError>) -> Why {
     let reason = match error.as_service_error().map(|said| said.code().unwrap_or("no code")) {
         Some("AccessDenied") => format!("the role {role} isn't there, or doesn't let the guard in"),
-        Some(code) if code.starts_with("Throttl") => "STS was asked too often".into(),
+        Some(code) if code.starts_with("Throttl") => "STS throttled the request".into(),
         Some(code) => format!("STS said {}", inert(code, 100)),
         None => match error {
             SdkError::TimeoutError(_) => "STS didn't answer in time".into(),

@@ -110,7 +110,7 @@ pub fn judge(record: &Record, request: &Value, own: Option<&OwnStack>) -> Option
             particulars.push("That is no name of this guard's stack, so no command is given for it.".to_owned())
         }
         (Some(_), _) => {}
-        (None, _) => particulars.push("The record doesn't tell which one.".to_owned()),
+        (None, _) => particulars.push("The record doesn't say which one.".to_owned()),
     }
     let region = record.region.as_deref().and_then(|region| region.parse::<Region>().ok());
     let place = region.as_ref().zip(record.recipient_account.as_deref().filter(|account| is_account_id(account)));
@@ -188,7 +188,7 @@ static CALLS: [WatchedCall; 56] = [
     ("lambda", "PutFunctionConcurrency", When::Any, GuardPart::Function, "functionName", "function throttled"),
     ("lambda", "UpdateFunctionCode", When::IsNot("dryRun", true), GuardPart::Function, "functionName", "function's code replaced"),
     ("lambda", "UpdateFunctionConfiguration", When::Any, GuardPart::Function, "functionName", "function's settings changed"),
-    ("lambda", "RemovePermission", When::Any, GuardPart::Function, "functionName", "function closed to a caller"),
+    ("lambda", "RemovePermission", When::Any, GuardPart::Function, "functionName", "function's permission removed"),
     ("lambda", "PutFunctionEventInvokeConfig", When::Any, GuardPart::Function, "functionName", "function's handling of failures changed"),
     ("lambda", "UpdateFunctionEventInvokeConfig", When::Any, GuardPart::Function, "functionName", "function's handling of failures changed"),
     ("lambda", "DeleteFunctionEventInvokeConfig", When::Any, GuardPart::Function, "functionName", "function's handling of failures changed"),
@@ -230,8 +230,8 @@ static CALLS: [WatchedCall; 56] = [
     ("cloudformation", "UpdateStackSet", When::Any, GuardPart::StackSet, "stackSetName", "StackSet changed"),
     ("cloudtrail", "StopLogging", When::Any, GuardPart::Trail, "name", "trail stopped"),
     ("cloudtrail", "DeleteTrail", When::Any, GuardPart::Trail, "name", "trail deleted"),
-    ("cloudtrail", "PutEventSelectors", When::LeavesKmsOut, GuardPart::Trail, "trailName", "trail leaves KMS out"),
-    ("cloudtrail", "PutEventSelectors", When::HoldsNoSelectors, GuardPart::Trail, "trailName", "trail may leave KMS out"),
+    ("cloudtrail", "PutEventSelectors", When::LeavesKmsOut, GuardPart::Trail, "trailName", "trail no longer records KMS"),
+    ("cloudtrail", "PutEventSelectors", When::HoldsNoSelectors, GuardPart::Trail, "trailName", "trail may no longer record KMS"),
     ("cloudtrail", "UpdateTrail", When::Is("isMultiRegionTrail", false), GuardPart::Trail, "name", "trail covers less"),
     ("cloudtrail", "UpdateTrail", When::Is("isOrganizationTrail", false), GuardPart::Trail, "name", "trail covers less"),
 ];
@@ -327,12 +327,15 @@ impl Call<'_> {
             "DeleteStackInstances" => list("In these Regions", &self.texts("regions")),
             "SetQueueAttributes" => {
                 let attributes = self.request.get("attributes").and_then(Value::as_object);
-                list("The call set", &attributes.into_iter().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>())
+                list(
+                    "The call set",
+                    &attributes.into_iter().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>(),
+                )
             }
             "DetachRolePolicy" | "AttachRolePolicy" => set("The policy", "policyArn"),
             "DeleteRolePolicy" | "PutRolePolicy" => set("The policy", "policyName"),
             "StopLogging" | "DeleteTrail" | "PutEventSelectors" | "UpdateTrail" => Some(
-                "Whether another trail still covers this account and Region the record doesn't tell; keyguard doctor does."
+                "Another trail may still cover this account and Region: keyguard doctor shows whether one does."
                     .to_owned(),
             ),
             "PurgeQueue" => Some("What was in it is gone: events whose alerts never went out.".to_owned()),
@@ -448,7 +451,7 @@ fn back(part: GuardPart, action: &str, given: &str, region: &Region) -> Option<S
             format!("aws lambda delete-function-concurrency --region {region} --function-name {name}"),
         ),
         (GuardPart::Alarm, "DisableAlarmActions") => Step::run(
-            "Let the alarm act again:",
+            "Enable the alarm's actions:",
             format!("aws cloudwatch enable-alarm-actions --region {region} --alarm-names {name}"),
         ),
         (GuardPart::Alarm, "PutAlarmMuteRule") => Step::run(

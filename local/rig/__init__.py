@@ -325,7 +325,7 @@ class Message:
         """What tells a repeat."""
         if self.topic == "findings":
             return json.loads(self.body)["metadata"]["uid"]
-        return re.findall(r"^  This alert +(\S+)$", self.body, re.MULTILINE)[-1]
+        return re.findall(r"^  This alert: (\S+)$", self.body, re.MULTILINE)[-1]
 
 
 class Sns(Service):

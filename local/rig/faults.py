@@ -88,7 +88,7 @@ class Result:
     def unknown(self) -> dict[str, str]:
         """The facts that the text names as not known, with the reason."""
         text = next((message.body for message in self.messages if message.topic == "alerts"), "")
-        lines = re.findall(r"^  Not known +(.+?): (.+)$", text, re.MULTILINE)
+        lines = re.findall(r"^  Not known: (.+?) \((.+)\)$", text, re.MULTILINE)
         return {fact: reason for facts, reason in lines for fact in facts.split(", ")}
 
     def __str__(self) -> str:
@@ -115,7 +115,7 @@ FACTS = {
 SILENT = "KMS didn't answer in time"
 UNREACHED = "the look-up failed (KMS couldn't be reached)"
 UNREADABLE = "the look-up failed"
-THROTTLED = "KMS was asked too often (throttled)"
+THROTTLED = "KMS throttled the look-up"
 REFUSED = "KMS refused the guard's role (AccessDenied)"
 
 
@@ -152,7 +152,7 @@ def kms_cells() -> Iterable[Cell]:
         Fault.ERROR_503: "the look-up failed (ServiceUnavailableException)",
         Fault.BAD_GATEWAY: "the look-up failed (KMS's answer couldn't be read)",
         Fault.DENIED: REFUSED,
-        Fault.GONE: "KMS knows no such key (any more)",
+        Fault.GONE: "KMS has no such key, or no longer",
         Fault.BAD_SIGNATURE: "the look-up failed (InvalidSignatureException)",
         Fault.GARBAGE: UNREADABLE,
         Fault.EMPTY: UNREADABLE,
@@ -210,7 +210,7 @@ def combined_cells() -> Iterable[Cell]:
         {},
         hangs,
         1,
-        all_lacking("KMS wasn't asked"),
+        all_lacking("not looked up"),
         {"ENRICH_TIMEOUT_MS": "0"},
     )
     yield Cell(
@@ -218,7 +218,7 @@ def combined_cells() -> Iterable[Cell]:
         column,
         hangs,
         arrives_on=None,
-        lacks=all_lacking("KMS wasn't asked"),
+        lacks=all_lacking("not looked up"),
         timeout=3.0,
     )
     yield Cell(

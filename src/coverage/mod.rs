@@ -299,10 +299,10 @@ pub fn finding(check: &Check, account: &str, region: &Region, time: OffsetDateTi
         Finding::noticed(Kind::GuardBlind, subject, Some(account.to_owned()), Some(region.clone()), time, &name);
     finding.over = over;
     if over {
-        finding.happened = "sees and is heard again".into();
+        finding.happened = "works again".into();
     }
-    finding.particulars.push(format!("What has to be so: {what}"));
     finding.particulars.push(check.verdict.text().to_owned());
+    finding.particulars.push(format!("What the check requires: {what}"));
     if !over {
         finding.remedy = check.fix.clone();
     }

@@ -95,11 +95,11 @@ pub struct Setting<'a> {
 /// [`TrustedSources`] are named, one of them from which the account keeps its rights is enough.
 pub fn judge(policy: Option<&str>, setting: &Setting) -> Option<Judgement> {
     let unclear = |why: &str| {
-        let sentence = format!("{why}, so whether it keeps the account's rights can't be told.");
+        let sentence = format!("{why}, so it isn't known whether the account keeps its rights.");
         Some(Judgement { loss: Loss::Lockout, certainty: Certainty::Unclear, sentence })
     };
     let Some(policy) = policy else { return unclear("The record doesn't hold the new policy") };
-    let Some(account) = setting.account else { return unclear("The record doesn't tell the account") };
+    let Some(account) = setting.account else { return unclear("The record doesn't hold the account") };
     let document = match Document::read(policy) {
         Ok(document) => document,
         Err(fault) => return unclear(&format!("The new policy in the record can't be read ({fault})")),

@@ -1,5 +1,4 @@
-//! The daily digest for people: every key in danger in one table, what couldn't be looked at, and what is wrong with the
-//! guard itself.
+//! The daily digest for people: every key in danger, what couldn't be checked, and what is wrong with the guard itself.
 
 use time::OffsetDateTime;
 
@@ -8,7 +7,7 @@ use super::{LARGEST_MESSAGE, Value, key_name};
 use crate::at_risk::{AtRisk, Sweep};
 use crate::catalogue::{Kind, Severity};
 use crate::coverage::{Check, Verdict};
-use crate::escape::name;
+use crate::escape::{label, name};
 use crate::finding::Deadline;
 use crate::key::{KeyArn, LastUsage, Region, Why};
 
@@ -61,7 +60,7 @@ impl Digest {
         let not_whole = (!sweep.is_whole() || !ill.is_empty()).then_some(of_the_guard);
         let severity = contents.worst.max(not_whole).unwrap_or(Severity::Medium);
         let subject = subject(contents, severity, failed, now);
-        let text = text(contents, &subject, &ill, now);
+        let text = text(contents, &ill, now);
         let detection = if sweep.at_risk.is_empty() { Kind::GuardBlind } else { Kind::KeyAtRisk }.detection();
         let (account, region) = (contents.account, contents.region);
         let attributes = vec![
@@ -87,7 +86,7 @@ fn subject(contents: &Contents, severity: Severity, failed: usize, now: OffsetDa
                 count => (format!("{count} KMS keys"), "the first "),
             };
             let end = time_left(first.deadline(), now).map_or(String::new(), |left| {
-                let when = left.strip_suffix(" left").map_or("any moment".into(), |left| format!("in {left}"));
+                let when = left.strip_suffix(" left").map_or("at any moment".into(), |left| format!("in {left}"));
                 let lost = match (first.state(), first_of) {
                     ("PendingDeletion", "") => "destroyed",
                     ("PendingDeletion", _) => "is destroyed",
@@ -97,11 +96,11 @@ fn subject(contents: &Contents, severity: Severity, failed: usize, now: OffsetDa
             });
             format!("{keys} at risk{end}")
         }
-        (None, count, _) if count > 0 => format!("{count} of {} KMS keys couldn't be looked at", sweep.listed),
-        (None, ..) if sweep.cut_short.is_some() => "KMS keys couldn't all be looked at".into(),
-        (None, _, 0) => "KMS Key Guard can't check itself in full".into(),
-        (None, _, 1) => "KMS Key Guard: a check of the guard itself failed".into(),
-        (None, _, failed) => format!("KMS Key Guard: {failed} checks of the guard itself failed"),
+        (None, count, _) if count > 0 => format!("{count} of {} KMS keys couldn't be checked", sweep.listed),
+        (None, ..) if sweep.cut_short.is_some() => "Not all KMS keys could be checked".into(),
+        (None, _, 0) => "KMS Key Guard: self-check incomplete".into(),
+        (None, _, 1) => "KMS Key Guard: 1 self-check failed".into(),
+        (None, _, failed) => format!("KMS Key Guard: {failed} self-checks failed"),
     };
     let severity = severity.name().to_ascii_uppercase();
     let mut line = format!("[{severity}] {what} ({} {})", contents.account, contents.region);
@@ -109,27 +108,27 @@ fn subject(contents: &Contents, severity: Severity, failed: usize, now: OffsetDa
     line
 }
 
-fn text(contents: &Contents, subject: &str, ill: &[&Check], now: OffsetDateTime) -> String {
+fn text(contents: &Contents, ill: &[&Check], now: OffsetDateTime) -> String {
     let Contents { sweep, region, .. } = contents;
     let mut out = Layout::default();
-    out.line(subject);
+    out.line(&first_line(contents, ill, now));
     if !ill.is_empty() {
         out.section("THE GUARD ITSELF");
         for check in ill {
             out.item(&format!("{} {}: {}", check.verdict.name().to_uppercase(), check.about.id, check.verdict.text()));
             for step in &check.fix {
-                out.item(&format!("   {}", step.what));
+                out.item(&step.what);
                 if let Some(command) = &step.command {
-                    out.item(&format!("   {command}"));
+                    out.item(command);
                 }
             }
         }
         out.item("keyguard doctor shows every check.");
     }
     if !sweep.is_whole() {
-        out.section("NOT LOOKED AT");
+        out.section("NOT CHECKED");
         if let Some(why) = &sweep.cut_short {
-            out.item(&format!("The list of keys isn't whole: {}.", why_unknown(why)));
+            out.item(&format!("The list of keys is incomplete: {}.", why_unknown(why)));
         }
         for (why, keys) in &sweep.missed {
             let some: Vec<_> = keys.iter().take(NAMED).map(|key| key.id()).collect();
@@ -137,7 +136,7 @@ fn text(contents: &Contents, subject: &str, ill: &[&Check], now: OffsetDateTime)
             let plural = if keys.len() == 1 { "key" } else { "keys" };
             out.item(&format!("{} {plural}: {} ({}{more})", keys.len(), why_unknown(why), some.join(", ")));
         }
-        out.item("Whether these are in danger isn't known.");
+        out.item("These may be in danger too.");
         let shut_out = |(why, _): &(Why, _)| matches!(why, Why::DeniedByKeyPolicy | Why::ForbiddenByKeyPolicy);
         if sweep.missed.iter().any(shut_out) {
             out.item(
@@ -150,42 +149,76 @@ fn text(contents: &Contents, subject: &str, ill: &[&Check], now: OffsetDateTime)
         keys_at_risk(&mut out, contents, now);
     }
     out.section("ABOUT THIS DIGEST");
-    out.field("Sweep of", &clock(contents.time));
-    out.field("Keys", &format!("{}, AWS's own included", sweep.listed));
+    out.field("Checked at", &clock(contents.time));
+    out.field("Keys", &format!("{}, including AWS managed keys", sweep.listed));
     out.field("At risk", &sweep.at_risk.len().to_string());
-    out.item(&format!("keyguard sweep --region {region} shows the same as things stand now."));
+    out.item(&format!("keyguard sweep --region {region} shows the current state."));
     out.item(
-        "A key with a date gets an alert of its own on the last days (REMINDER_DAYS), every key a finding each day.",
+        "A key with a deadline also gets its own alert in the last days (REMINDER_DAYS); every key gets a finding each day.",
     );
-    out.item("While nothing is wrong there is no digest.");
+    out.item("No digest is sent while nothing is wrong.");
     out.0
+}
+
+/// What a lock screen shows below the Subject.
+fn first_line(contents: &Contents, ill: &[&Check], now: OffsetDateTime) -> String {
+    if let Some(first) = contents.sweep.at_risk.first() {
+        let [left, _, state, used, ..] = row(first, contents.time, now, String::new());
+        let last = if contents.sweep.at_risk.len() == 1 { "Key" } else { "First" };
+        return format!(
+            "{last}: {}, {state}, {left}, last used {used}.",
+            label(key_name(&first.arn, &first.facts), 256)
+        );
+    }
+    match ill.first() {
+        Some(check) => format!("{} {}: {}", check.verdict.name().to_uppercase(), check.about.id, check.verdict.text()),
+        None => "No key that was checked is in danger, but not all could be checked.".into(),
+    }
 }
 
 fn keys_at_risk(out: &mut Layout, contents: &Contents, now: OffsetDateTime) {
     let Contents { sweep, region, account, .. } = contents;
-    out.section("KEYS AT RISK, THE LEAST TIME LEFT FIRST");
-    let rows = table(&sweep.at_risk, contents.time, now, |key| key.id().to_owned());
-    let mut left = rows.len();
-    for row in rows {
-        if out.0.len() + row.len() > LARGEST_MESSAGE - BESIDE_THE_TABLE {
+    out.section("WHAT TO DO");
+    out.item(&format!("With credentials of account {account}, for each KEY that is still needed:"));
+    let kms = |operation: &str| format!("aws kms {operation} --region {region} --key-id KEY");
+    out.item("PendingDeletion or PendingReplicaDeletion, then as for Disabled:");
+    out.item(&kms("cancel-key-deletion"));
+    out.item("Disabled:");
+    out.item(&kms("enable-key"));
+    out.item("PendingImport, or material that expires: import the same key material again.");
+    out.item("Unavailable: connect the custom key store (aws kms connect-custom-key-store).");
+    out.item("A key that nobody needs stays in this list until it is deleted.");
+    out.section("KEYS AT RISK, LEAST TIME LEFT FIRST");
+    let mut left = sweep.at_risk.len();
+    for (number, key) in (1..).zip(&sweep.at_risk) {
+        let entry = entry(key, contents.time, now);
+        if out.0.len() + entry.iter().map(String::len).sum::<usize>() > LARGEST_MESSAGE - BESIDE_THE_TABLE {
             out.item(&format!("… and {left} more: keyguard sweep --region {region} shows all."));
             break;
         }
-        out.item(&row);
+        if number > 1 {
+            out.line("");
+        }
+        let [name, what, used, id] = &entry;
+        out.item(&format!("{number}. {name}"));
+        [what, used, id].into_iter().filter(|line| !line.is_empty()).for_each(|line| out.item(line));
         left -= 1;
     }
-    out.section("WHAT NOW");
-    out.item(&format!("With credentials of account {account}, for each KEY that is still needed:"));
-    let kms = |operation: &str| format!("aws kms {operation} --region {region} --key-id KEY");
-    for (state, way) in [
-        ("Pending…", format!("{}, then as below", kms("cancel-key-deletion"))),
-        ("Disabled", kms("enable-key")),
-        ("PendingImport", "import the same key material again; likewise material that expires".into()),
-        ("Unavailable", "connect the custom key store (connect-custom-key-store)".into()),
-    ] {
-        out.field(state, &way);
-    }
-    out.item("A key that nobody needs stays in this list until it is gone.");
+}
+
+/// A key in short lines: its name, its state and the time left, its last use, its id unless that is its name.
+fn entry(key: &AtRisk, time: OffsetDateTime, now: OffsetDateTime) -> [String; 4] {
+    let [left, until, state, used, _, id] = row(key, time, now, key.arn.id().to_owned());
+    let name = key_name(&key.arn, &key.facts);
+    let left = match key.deadline() {
+        Deadline::At(..) if key.state() == "Enabled" => format!("its material expires: {left}, until {until}"),
+        Deadline::At(..) => format!("{left}, until {until}"),
+        Deadline::AfterReplicas => "no date until its last replica is deleted".into(),
+        Deadline::Immediate => "its key material is gone".into(),
+        Deadline::Unknown | Deadline::None => left,
+    };
+    let (name, id) = if name == id { (id, String::new()) } else { (label(name, 256), format!("Key id: {id}")) };
+    [name, format!("{state}, {left}"), format!("Last used: {used}"), id]
 }
 
 /// The keys as lines of a table, its head first. `time` is when they were looked at; `named` is what its last column holds.
@@ -211,9 +244,9 @@ fn row(key: &AtRisk, time: OffsetDateTime, now: OffsetDateTime, named: String) -
     let (left, until) = match key.deadline() {
         Deadline::At(at, _) => (time_left(key.deadline(), now).unwrap_or_default(), clock(at)),
         Deadline::AfterReplicas => ("no date yet".into(), "its replicas are gone".into()),
-        Deadline::Unknown => ("unknown".into(), "–".into()),
+        Deadline::Unknown => ("deadline not known".into(), "–".into()),
         Deadline::Immediate => ("none".into(), "–".into()),
-        Deadline::None => ("no clock".into(), "–".into()),
+        Deadline::None => ("no deadline".into(), "–".into()),
     };
     let used = match key.facts.last_usage.known() {
         Some(LastUsage::Used { at, .. }) => match (time - *at).whole_days() {

@@ -65,7 +65,7 @@ impl Alert {
     pub fn of(finding: &Finding, now: OffsetDateTime) -> Self {
         let subject = text::subject(finding, now);
         let remedy = Remedy::of(finding);
-        let text = text::body(finding, &subject, &remedy, now);
+        let text = text::body(finding, &remedy, now);
         let ocsf = ocsf::document(finding, &subject, &remedy, now);
         Self { subject, text, ocsf, attributes: attributes(finding) }
     }

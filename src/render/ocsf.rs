@@ -135,10 +135,7 @@ impl Shape<'_> {
                 });
                 o.objects("attacks", detection.technique, attack);
                 o.texts("data_sources", [inert(&finding.origin.event_source, 128)]);
-                o.put(
-                    "src_url",
-                    remedy.links.iter().find(|(what, _)| *what == "the event").map(|(_, address)| address),
-                );
+                o.put("src_url", remedy.links.iter().find(|(what, _)| *what == "Event").map(|(_, address)| address));
             });
             o.objects("resources", [()], |o, ()| self.resource(o, finding));
             o.objects("evidences", [()], |o, ()| {
@@ -149,7 +146,8 @@ impl Shape<'_> {
             });
             o.object("remediation", |o| {
                 o.put("desc", remediation(finding, remedy));
-                o.texts("references", remedy.links.iter().map(|(_, address)| address));
+                let pages = remedy.links.iter().map(|(_, address)| address).filter(|link| link.starts_with("https://"));
+                o.texts("references", pages);
             });
             o.put("risk_details", risk(finding));
             o.object("unmapped", |o| {
@@ -290,7 +288,7 @@ fn api_version(event_source: &str) -> &'static str {
 }
 
 fn description(finding: &Finding) -> String {
-    let mut sentences = vec![finding.meaning().to_owned()];
+    let mut sentences = vec![text::meaning(finding)];
     sentences.extend(finding.particulars.iter().cloned());
     sentences.join(" ")
 }
@@ -455,7 +453,7 @@ fn deadline(o: &mut Object, deadline: Deadline) {
 }
 
 fn remediation(finding: &Finding, remedy: &Remedy) -> String {
-    let mut lines = vec![finding.way_back().to_owned()];
+    let mut lines = vec![text::way_back(finding).to_owned()];
     for (number, step) in (1..).zip(&remedy.steps) {
         lines.push(format!("{number}. {}", step.what));
         lines.extend(step.command.clone());
@@ -465,7 +463,7 @@ fn remediation(finding: &Finding, remedy: &Remedy) -> String {
 }
 
 fn risk(finding: &Finding) -> String {
-    let mut sentences = vec![format!("Starts at {}.", finding.detection.severity)];
+    let mut sentences = vec![format!("Base severity: {}.", finding.detection.severity)];
     for reason in &finding.assessment.reasons {
         sentences.push(format!("{}: {}.", if reason.levels > 0 { "Raised" } else { "Lowered" }, reason.text));
     }

@@ -9,10 +9,10 @@ use crate::catalogue::Kind;
 use crate::finding::{Finding, Step, Subject};
 use crate::key::{KeyArn, Region, is_key_store_id};
 
-/// How to undo what a finding tells of.
+/// How to undo what a finding reports.
 #[derive(Debug, Clone)]
 pub struct Remedy {
-    /// What brings the key or key store back, or mends the guard, in the order in which it works.
+    /// What restores the key or key store, or fixes the guard, in the order in which it works.
     pub steps: Vec<Step>,
     /// What to do when KMS answers AccessDenied; None where no step could be refused.
     pub if_refused: Option<&'static str>,
@@ -74,7 +74,7 @@ fn key_steps(finding: &Finding, arn: &KeyArn) -> Vec<Step> {
         }
         Kind::KeyPolicyLockout | Kind::KeyPolicyCutoff => {
             let show = Step::run(
-                "See what the policy says now:",
+                "Show the current policy:",
                 kms("get-key-policy") + " --policy-name default --query Policy --output text",
             );
             let mut steps = if pending { vec![cancel()] } else { Vec::new() };
@@ -103,7 +103,7 @@ fn key_steps(finding: &Finding, arn: &KeyArn) -> Vec<Step> {
         }
         Kind::KeyDeleted => {
             vec![Step::say(
-                "Nothing brings the key back. Find what was encrypted under it, and restore that from copies under other keys.",
+                "The key can't be restored. Find what was encrypted under it, and restore that from copies under other keys.",
             )]
         }
         Kind::KeyLossDenied | Kind::UnreadableSignal => look_up(finding),
@@ -133,10 +133,10 @@ fn connect(finding: &Finding, arn: &KeyArn) -> Vec<Step> {
     let store = finding.facts.metadata.known().and_then(|metadata| metadata.custom_key_store_id.as_deref());
     match store.filter(|id| is_key_store_id(id)) {
         Some(id) => vec![Step::run(
-            "Connect the key store that it lives in:",
+            "Connect the custom key store that holds the key:",
             format!("aws kms connect-custom-key-store --region {} --custom-key-store-id {id}", arn.region()),
         )],
-        None => vec![Step::say("Connect the custom key store that it lives in (connect-custom-key-store).")],
+        None => vec![Step::say("Connect the custom key store that holds the key (connect-custom-key-store).")],
     }
 }
 
@@ -164,16 +164,19 @@ fn store_steps(finding: &Finding, id: &str) -> Vec<Step> {
         Kind::KeyStoreDisconnected => vec![
             Step::run("Connect the store:", kms("connect-custom-key-store")),
             Step::run(
-                "Watch it until its ConnectionState is CONNECTED, which can take 20 minutes:",
+                "Wait until its ConnectionState is CONNECTED, which can take 20 minutes:",
                 kms("describe-custom-key-stores"),
             ),
         ],
         Kind::KeyStoreConnected => vec![Step::run(
-            "See whether it worked: ConnectionState is CONNECTED then, and FAILED with the reason if it didn't:",
+            "Check the connection: ConnectionState becomes CONNECTED, or FAILED with the reason:",
             kms("describe-custom-key-stores"),
         )],
         Kind::KeyStoreChanged => {
-            let mut steps = vec![Step::run("See where the store points now:", kms("describe-custom-key-stores"))];
+            let mut steps = vec![Step::run(
+                "Show the cluster or proxy that the store points to now:",
+                kms("describe-custom-key-stores"),
+            )];
             steps.push(Step::say("If that isn't the cluster or proxy that holds its keys, disconnect the store, update it back (update-custom-key-store) and connect it."));
             steps
         }
@@ -192,15 +195,15 @@ fn cluster_steps(finding: &Finding, id: Option<&str>) -> Vec<Step> {
     let (Some(id), Some(region)) = (id, finding.region()) else { return untrusted(finding, "cluster") };
     vec![
         Step::run(
-            "See whether a custom key store is on it (CloudHsmClusterId), and whether that is still CONNECTED:",
+            "Check whether a custom key store uses it (CloudHsmClusterId), and whether that store is still CONNECTED:",
             format!("aws kms describe-custom-key-stores --region {region}"),
         ),
         Step::run(
-            "See what is left of the cluster, and whether it has backups:",
+            "Check whether the cluster has backups:",
             format!("aws cloudhsmv2 describe-backups --region {region} --filters clusterIds={id}"),
         ),
         Step::say(
-            "Give it an HSM again (create-hsm); a deleted cluster comes back from a backup alone (create-cluster --source-backup-id). Then connect the store.",
+            "Give it an HSM again (create-hsm); a deleted cluster can only be restored from a backup (create-cluster --source-backup-id). Then connect the store.",
         ),
     ]
 }
@@ -208,7 +211,7 @@ fn cluster_steps(finding: &Finding, id: Option<&str>) -> Vec<Step> {
 /// What to do when the record doesn't name the thing in a way that a command may be built from.
 fn untrusted(finding: &Finding, thing: &str) -> Vec<Step> {
     let mut steps = vec![Step::say(&format!(
-        "The event names no {thing} that could be trusted, so there is no command to paste. Find out which one it is first."
+        "The event doesn't name the {thing} in a valid form, so there is no command to paste. Find out which one it is first."
     ))];
     steps.extend(look_up(finding));
     steps
@@ -238,8 +241,8 @@ fn if_refused(finding: &Finding, steps: &[Step]) -> Option<&'static str> {
     let commands = steps.iter().any(|step| step.command.is_some());
     (commands && finding.is_danger() && finding.key().is_some() && finding.detection.kind != Kind::KeyLossDenied)
         .then_some(
-            "If KMS answers AccessDenied, the key policy may no longer let you: use a principal that the policy names \
-         (aws kms get-key-policy shows it); if nobody is left who may, open a case with AWS Support at once.",
+            "If KMS answers AccessDenied, the key policy may no longer allow it: use a principal that the policy names \
+         (aws kms get-key-policy shows them). If there is none, open a case with AWS Support at once.",
         )
 }
 
@@ -254,9 +257,19 @@ fn links(finding: &Finding) -> Vec<(&'static str, String)> {
     let event = page(finding.origin.region.as_ref(), &|region| {
         Some(format!("/cloudtrailv2/home?region={region}#/events/{}", trail_event(finding)?))
     });
+    let runbook = Some(runbook(env!("CARGO_PKG_REPOSITORY"), finding.detection.id));
     let guide = Some(guide(finding.detection.kind).to_owned());
-    let links = [("the key", key), ("the event", event), ("AWS's guide", guide)];
+    let links = [("Runbook", runbook), ("Key", key), ("Event", event), ("AWS's guide", guide)];
     links.into_iter().filter_map(|(what, address)| Some((what, address?))).collect()
+}
+
+/// The runbook's section, in the repository that `Cargo.toml` names; without one, its place among the project's files.
+fn runbook(repository: &str, detection: &str) -> String {
+    let place = format!("docs/runbook.md#{detection}");
+    match repository {
+        "" => place,
+        repository => format!("{repository}/blob/v{}/{place}", env!("CARGO_PKG_VERSION")),
+    }
 }
 
 /// The page of AWS's documentation.
@@ -280,5 +293,19 @@ pub fn guide(kind: Kind) -> &'static str {
             "https://docs.aws.amazon.com/kms/latest/developerguide/logging-using-cloudtrail.html"
         }
         _ => "https://docs.aws.amazon.com/kms/latest/developerguide/deleting-keys.html",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::runbook;
+
+    #[test]
+    fn runbook_is_a_link_where_the_repository_is_known() {
+        assert_eq!(runbook("", "key-disabled"), "docs/runbook.md#key-disabled");
+        let link = runbook("https://github.com/example/kms-key-guard", "key-disabled");
+        let version = env!("CARGO_PKG_VERSION");
+        let expected = format!("https://github.com/example/kms-key-guard/blob/v{version}/docs/runbook.md#key-disabled");
+        assert_eq!(link, expected);
     }
 }

@@ -1,7 +1,9 @@
 //! The alert for people: a Subject, and plain text to act on without opening another tab.
 //!
-//! The layout is fixed: a section's name stands at the start of a line, everything under it is indented by two. Text
-//! that a caller chose goes through [`crate::escape`], so no such line can be forged.
+//! The first screen of a phone comes first, without a heading: what it means, the time left, who, which key; then how to
+//! undo it. After that a section's name stands at the start of a line, and everything under it is indented by two. Text
+//! that a caller chose goes through [`crate::escape`]: it can't begin a line, and stands in quotes, so no line can be
+//! forged. Nothing is aligned, since mail clients show it in a proportional font.
 
 use std::fmt::Write;
 
@@ -16,7 +18,7 @@ use crate::catalogue::{Kind, Severity};
 use crate::enrich::MOST_GRANTS;
 use crate::escape::{inert, label, name, without_domains};
 use crate::event::GUARD_EVENT_SOURCE;
-use crate::finding::{Deadline, Finding, Source, Subject};
+use crate::finding::{Deadline, Finding, SPOKE, Source, Subject};
 use crate::key::{Fact, Grants, KeyArn, KeyMetadata, LastUsage, MultiRegion, Why};
 
 /// How many characters SNS takes in a Subject: fewer than 100.
@@ -50,7 +52,10 @@ pub fn subject(finding: &Finding, now: OffsetDateTime) -> String {
     let region = finding.region().map_or("unknown Region", |region| region.as_str());
     let line = |name: &str| {
         let happened = &finding.happened;
+        let blind = finding.detection.kind == Kind::GuardBlind;
         let story = match (&finding.subject, name) {
+            (Subject::Guard { .. }, "") if blind => format!("{thing} {happened}"),
+            (Subject::Guard { .. }, part) if blind => format!("{thing} {happened}: {part}"),
             (Subject::Guard { .. }, "") => format!("{thing}: {happened}"),
             (Subject::Guard { .. }, part) => format!("{thing}: {happened}, {part}"),
             (_, "") => format!("{thing} {happened}"),
@@ -101,37 +106,21 @@ fn shortened(name: &str, room: usize) -> String {
     }
 }
 
-/// The whole text, under this Subject.
-pub fn body(finding: &Finding, subject: &str, remedy: &Remedy, now: OffsetDateTime) -> String {
+/// The whole text. The Subject isn't repeated in it.
+pub fn body(finding: &Finding, remedy: &Remedy, now: OffsetDateTime) -> String {
     let mut out = Layout::default();
-    out.line(subject);
-    out.section("WHAT HAPPENED");
-    out.item(finding.meaning());
-    for particular in &finding.particulars {
-        out.item(particular);
-    }
-    if let Some(doubt) = unconfirmed(finding) {
-        out.item(&doubt);
-    }
-    if let (Kind::KeyDeletionCancelled, Some("Enabled")) = (finding.detection.kind, finding.state()) {
-        out.item("KMS now says that it is Enabled: somebody was quicker than this alert.");
-    }
-    if let Some(error) = &finding.origin.error {
-        out.item(&format!("The call failed with {}.", name(error, 400)));
-    }
-    if finding.is_danger() {
-        out.section("TIME LEFT");
-        out.item(&deadline(finding, now));
-    }
+    first_lines(&mut out, finding, now);
+    undo(&mut out, finding, remedy);
+    details(&mut out, finding);
     severity(&mut out, finding);
-    subject_section(&mut out, finding);
+    dependants(&mut out, finding);
+    key(&mut out, finding);
     who(&mut out, finding);
-    way_back(&mut out, finding, remedy);
+    about(&mut out, finding);
     out.section("LINKS");
     for (what, address) in &remedy.links {
         out.field(what, address);
     }
-    about(&mut out, finding);
     if finding.detection.kind == Kind::UnreadableSignal {
         out.section("RAW TEXT");
         let raw = finding.raw.as_str().map_or_else(|| finding.raw.to_string(), str::to_owned);
@@ -140,20 +129,101 @@ pub fn body(finding: &Finding, subject: &str, remedy: &Remedy, now: OffsetDateTi
     out.0
 }
 
-/// Why an end of a danger isn't the all-clear, if it isn't.
-pub(super) fn unconfirmed(finding: &Finding) -> Option<String> {
-    if finding.detection.activity == finding.activity() || finding.over || finding.put_back {
-        return None;
+/// What a phone shows before anybody scrolls, and a lock screen of it the first 100 characters.
+fn first_lines(out: &mut Layout, finding: &Finding, now: OffsetDateTime) {
+    // What is wrong with the guard says more than what that means.
+    let cause = finding.particulars.first().filter(|_| finding.is_danger() && !has_details(finding));
+    cause.into_iter().for_each(|cause| out.line(cause));
+    out.line(&meaning(finding));
+    if !has_details(finding) {
+        finding.particulars.iter().skip(usize::from(cause.is_some())).for_each(|particular| out.line(particular));
     }
-    Some(match finding.state() {
-        _ if finding.replayed => {
-            "But an archive sent this event again, so it says nothing about the key now: no all-clear.".into()
+    if let Some(left) = deadline(finding, now).filter(|_| finding.is_danger()) {
+        out.line(&format!("Time left: {left}"));
+    }
+    if has_caller(finding) {
+        out.line(&format!("By: {}", person(&finding.actor)));
+        if finding.actor.tool.is_by_user_agent() {
+            out.line(&format!("Tool: {} (by its user agent)", finding.actor.tool.name()));
         }
-        Some(state) => {
-            format!("But KMS says that the key is {}: it CAN'T BE USED yet, so this is no all-clear.", name(state, 64))
+    }
+    let known = |id: &Option<String>| id.clone().unwrap_or_else(|| "not named in a way that can be trusted".into());
+    let (label, thing) = match &finding.subject {
+        Subject::Key(arn) => match key_name(arn, &finding.facts) {
+            id if id == arn.id() => ("Key", id.to_owned()),
+            alias => ("Key", format!("{} ({})", label(alias, 256), arn.id())),
+        },
+        Subject::KeyStore { id, name: Some(given) } => {
+            ("Custom key store", format!("{} ({})", name(given, 256), known(id)))
         }
-        None => "But KMS didn't confirm it, so this is no all-clear.".into(),
-    })
+        Subject::KeyStore { id, name: None } => ("Custom key store", known(id)),
+        Subject::Cluster { id } => ("CloudHSM cluster", known(id)),
+        Subject::Guard { part, .. } if finding.detection.kind == Kind::GuardTest => ("Test", part.clone()),
+        Subject::Guard { kind: SPOKE, .. } => ("Part of the guard", SPOKE.to_owned()),
+        Subject::Guard { part, .. } if finding.detection.kind == Kind::GuardBlind => ("Check", part.clone()),
+        Subject::Guard { kind, part } => ("Part of the guard", format!("{part} ({kind})")),
+        Subject::Unknown { .. } => ("Key", "not known, see below".into()),
+    };
+    out.line(&format!("{label}: {thing}"));
+}
+
+/// What it means, in a sentence: the catalogue's, or what became of it.
+pub(super) fn meaning(finding: &Finding) -> String {
+    let detection = finding.detection;
+    if finding.over {
+        return "The problem reported earlier is fixed.".into();
+    }
+    if finding.put_back {
+        return "Somebody put a part of the guard back to what its template says.".into();
+    }
+    if detection.activity != finding.activity() {
+        return match finding.state() {
+            _ if finding.replayed => {
+                "Not an all-clear: this event was replayed from an archive and says nothing about the key's state now."
+                    .into()
+            }
+            Some(state) => {
+                format!("Not an all-clear: KMS says that the key is {}, so it CAN'T BE USED yet.", name(state, 64))
+            }
+            None => "Not an all-clear: KMS didn't confirm that the key can be used again.".into(),
+        };
+    }
+    match (detection.kind, finding.state()) {
+        (Kind::KeyDeletionCancelled, Some("Enabled")) => {
+            "The key won't be deleted, and KMS says that it is already Enabled.".into()
+        }
+        _ => detection.meaning.to_owned(),
+    }
+}
+
+/// How it can be undone, in a sentence, likewise.
+pub(super) fn way_back(finding: &Finding) -> &'static str {
+    match finding.detection {
+        _ if finding.over || finding.put_back => "Nothing to do.",
+        detection if detection.activity != finding.activity() => "Check the key's state (aws kms describe-key).",
+        detection => detection.way_back,
+    }
+}
+
+/// Whether the particulars come after the commands: of a danger to a key, and of what a call changed in the guard.
+fn has_details(finding: &Finding) -> bool {
+    finding.is_danger() && finding.detection.kind != Kind::GuardBlind
+}
+
+fn details(out: &mut Layout, finding: &Finding) {
+    let mut lines: Vec<String> = if has_details(finding) { finding.particulars.clone() } else { Vec::new() };
+    if let Some(error) = &finding.origin.error {
+        lines.push(format!("The call failed with {}.", name(error, 400)));
+    }
+    // Of another account's key that is only to be expected, and one refusal beside an answer isn't everybody's.
+    let ours = finding.origin.account.as_deref() == finding.key().map(|arn| arn.account());
+    if ours && finding.facts.metadata.why_unknown() == Some(&Why::DeniedByKeyPolicy) {
+        lines.push("THE KEY POLICY LOCKS THE ACCOUNT OUT: IAM permissions have no effect on this key.".into());
+    }
+    if !lines.is_empty() {
+        out.section("DETAILS");
+        lines.iter().for_each(|line| out.item(line));
+    }
 }
 
 /// A finding in one line of a table.
@@ -202,7 +272,7 @@ impl Layout {
     }
 
     pub(super) fn field(&mut self, name: &str, value: &str) {
-        let _ = writeln!(self.0, "  {name:<14} {value}");
+        let _ = writeln!(self.0, "  {name}: {value}");
     }
 }
 
@@ -211,7 +281,7 @@ pub(super) fn time_left(deadline: Deadline, now: OffsetDateTime) -> Option<Strin
     let Deadline::At(at, _) = deadline else { return None };
     let minutes = (at - now).whole_minutes();
     Some(match minutes {
-        ..=0 => "time is over".into(),
+        ..=0 => "time is up".into(),
         1..=119 => format!("{minutes} min left"),
         120..=2_819 => format!("{} h left", (minutes + 5) / 60),
         _ => format!("{} d left", (minutes + 60) / (24 * 60)),
@@ -224,121 +294,122 @@ pub(super) fn clock(time: OffsetDateTime) -> String {
     text.replace('T', " ").replace('Z', " UTC")
 }
 
-fn deadline(finding: &Finding, now: OffsetDateTime) -> String {
-    match finding.deadline {
+/// The time left for the first screen; None where that says nothing.
+fn deadline(finding: &Finding, now: OffsetDateTime) -> Option<String> {
+    Some(match finding.deadline {
         Deadline::At(at, source) => {
-            let source = match source {
-                Source::Kms => "KMS says so",
-                Source::Record => "the record says so",
-                Source::Estimate => "estimated from the time of the call and the waiting period",
-                Source::Shortest => "at the earliest: the record doesn't tell the waiting period, and 7 days is the shortest",
+            let left = time_left(finding.deadline, now)?;
+            let Some(left) = left.strip_suffix(" left") else {
+                return Some(format!("none since {}. Try at once.", clock(at)));
             };
-            let left = time_left(finding.deadline, now).unwrap_or_default();
-            let deleted = finding.detection.kind == Kind::KeyDeletionScheduled || finding.detection.kind == Kind::KeyAtRisk && finding.is_pending_deletion();
-            let later = if deleted { " KMS may delete up to a day later; don't count on it." } else { "" };
-            format!("{left}: until {} ({source}).{later}", clock(at))
+            let doubt = match source {
+                Source::Kms | Source::Record => "",
+                Source::Estimate => " (estimated from the waiting period)",
+                Source::Shortest => {
+                    " at the earliest (the record doesn't hold the waiting period; 7 days is the shortest)"
+                }
+            };
+            format!("{left}, until {}{doubt}", clock(at))
         }
         Deadline::AfterReplicas => {
-            "No date yet: the waiting period begins when the last replica of this multi-Region key is deleted. Until then it can be undone.".into()
+            "no date yet. The waiting period starts when the last replica of this multi-Region key is deleted.".into()
         }
-        Deadline::Unknown => "The key is pending deletion; until when isn't known. Look it up at once (aws kms describe-key).".into(),
-        Deadline::Immediate => "None: it has already happened.".into(),
+        Deadline::Unknown => {
+            "not known. The key is pending deletion: check the date now (aws kms describe-key).".into()
+        }
+        Deadline::Immediate => "none, it has already happened".into(),
         Deadline::None => match finding.detection.kind {
-            Kind::KeyMaterialExpiring => "The record doesn't tell when the material expires.".into(),
-            Kind::UnreadableSignal => "Unknown.".into(),
-            Kind::KeyLossDenied => "Nothing was lost: the call was refused.".into(),
-            Kind::KeyStoreDeleted => "No clock is running.".into(),
-            _ => "No clock is running, but the harm lasts until it is undone.".into(),
+            Kind::KeyMaterialExpiring => "not known; the record doesn't hold the expiry date".into(),
+            Kind::KeyLossDenied | Kind::KeyStoreDeleted | Kind::UnreadableSignal => return None,
+            Kind::GuardBlind | Kind::GuardTampered => return None,
+            _ => "no deadline".into(),
         },
-    }
+    })
 }
 
 fn severity(out: &mut Layout, finding: &Finding) {
-    let base = finding.detection.severity;
+    let (severity, base) = (finding.assessment.severity, finding.detection.severity);
+    let reasons = &finding.assessment.reasons;
     out.section("SEVERITY");
-    out.item(&format!("{}; this detection starts at {base}.", finding.assessment.severity));
-    for reason in &finding.assessment.reasons {
+    out.item(&match reasons.as_slice() {
+        [] => format!("{severity}."),
+        _ => format!("{severity}. The base severity of {} is {base}.", finding.detection.id),
+    });
+    for reason in reasons {
         let verb = if reason.levels > 0 { "Raised" } else { "Lowered" };
         out.item(&format!("{verb}: {}.", reason.text));
     }
 }
 
-fn subject_section(out: &mut Layout, finding: &Finding) {
-    match &finding.subject {
-        Subject::Key(arn) => {
-            out.section("KEY");
-            out.field("ARN", &arn.to_string());
-            facts(out, finding);
-        }
-        Subject::KeyStore { id, name: given } => {
-            out.section("CUSTOM KEY STORE");
-            out.field("Id", id.as_deref().unwrap_or("the record holds none that can be one"));
-            if let Some(given) = given {
-                out.field("Name", &name(given, 256));
-            }
-        }
-        Subject::Cluster { id } => {
-            out.section("CLOUDHSM CLUSTER");
-            out.field("Id", id.as_deref().unwrap_or("the record holds none that can be one"));
-        }
-        Subject::Guard { kind, part } => {
-            out.section("PART OF THE GUARD");
-            out.field("Kind", kind);
-            out.field("Which", part);
-        }
-        Subject::Unknown { given } => {
-            out.section("KEY");
-            out.item(&match given {
-                Some(given) => format!(
-                    "Unknown. The event holds {} in its place, which isn't a key's name that can be trusted.",
-                    name(given, 256)
-                ),
-                None => "Unknown: the event doesn't name it.".into(),
-            });
-            if let Some(region) = &finding.origin.region_given {
-                out.item(&format!(
-                    "Nor is {} a Region that is known, so no ARN, command or link is built from it.",
-                    name(region, 64)
-                ));
-            }
-        }
+/// Who would miss the key, as far as KMS knows.
+fn dependants(out: &mut Layout, finding: &Finding) {
+    if finding.key().is_none() {
+        return;
     }
-}
-
-fn facts(out: &mut Layout, finding: &Finding) {
+    out.section("WHAT DEPENDS ON IT");
     let facts = &finding.facts;
-    if let Fact::Known(aliases) = &facts.aliases {
-        out.field("Aliases", &list(aliases.iter().map(|alias| label(alias, 256)), "none"));
-    }
-    if let Fact::Known(metadata) = &facts.metadata {
-        describe(out, metadata);
-    }
-    if let Fact::Known(tags) = &facts.tags {
-        out.field(
-            "Tags",
-            &list(tags.iter().map(|(key, value)| format!("{}={}", label(key, 128), label(value, 256))), "none"),
-        );
-    }
     if let Fact::Known(usage) = &facts.last_usage {
         out.field("Last used", &last_usage(usage, finding.time));
     }
     if let Fact::Known(held) = &facts.grants {
         out.field("Grants", &grants(held));
         if !held.resources.is_empty() {
-            out.field(
-                "For",
-                &list(held.resources.iter().map(|(k, v)| format!("{}={}", name(k, 128), name(v, 256))), ""),
-            );
+            let resources = held.resources.iter().map(|(k, v)| format!("{}={}", name(k, 128), name(v, 256)));
+            out.field("Granted for", &list(resources, ""));
         }
-        out.field("", "(many uses hold no grant, so this list is never all that depends on the key)");
+        out.item("Many uses need no grant, so this list is never complete.");
+    }
+    if let Fact::Known(tags) = &facts.tags {
+        let tags = tags.iter().map(|(key, value)| format!("{}={}", label(key, 128), label(value, 256)));
+        out.field("Tags", &list(tags, "none"));
     }
     for (reason, names) in unknown(finding) {
-        out.field("Not known", &format!("{}: {reason}", names.join(", ")));
+        out.field("Not known", &format!("{} ({reason})", names.join(", ")));
     }
-    // Of another account's key that is only to be expected, and one refusal beside an answer isn't everybody's.
-    let ours = finding.origin.account.as_deref() == finding.key().map(|arn| arn.account());
-    if ours && facts.metadata.why_unknown() == Some(&Why::DeniedByKeyPolicy) {
-        out.item("THE KEY POLICY SHUTS THE ACCOUNT OUT: IAM permissions no longer count for this key.");
+}
+
+fn key(out: &mut Layout, finding: &Finding) {
+    match &finding.subject {
+        Subject::Key(arn) => {
+            out.section("KEY");
+            out.field("ARN", &arn.to_string());
+            if let Fact::Known(aliases) = &finding.facts.aliases {
+                out.field("Aliases", &list(aliases.iter().map(|alias| label(alias, 256)), "none"));
+            }
+            if let Fact::Known(metadata) = &finding.facts.metadata {
+                describe(out, metadata);
+            }
+            if let Deadline::At(_, source) = finding.deadline {
+                let from = match source {
+                    Source::Kms => "KMS",
+                    Source::Record => "the event's record",
+                    Source::Estimate => "the time of the call plus the waiting period",
+                    Source::Shortest => "the time of the call plus the shortest waiting period",
+                };
+                out.field("Deadline from", from);
+                let kind = finding.detection.kind;
+                if kind == Kind::KeyDeletionScheduled || kind == Kind::KeyAtRisk && finding.is_pending_deletion() {
+                    out.item("KMS may delete the key up to 24 hours later; don't rely on it.");
+                }
+            }
+        }
+        Subject::Unknown { given } => {
+            out.section("KEY");
+            out.item(&match given {
+                Some(given) => format!(
+                    "Not known. The event holds {} in its place, which isn't a valid name of a key.",
+                    name(given, 256)
+                ),
+                None => "Not known: the event doesn't name it.".into(),
+            });
+            if let Some(region) = &finding.origin.region_given {
+                out.item(&format!(
+                    "{} isn't a known Region either, so there is no ARN, command or link.",
+                    name(region, 64)
+                ));
+            }
+        }
+        Subject::KeyStore { .. } | Subject::Cluster { .. } | Subject::Guard { .. } => {}
     }
 }
 
@@ -358,19 +429,17 @@ fn unknown(finding: &Finding) -> Vec<(String, Vec<&'static str>)> {
 /// The reason in words.
 pub fn why_unknown(why: &Why) -> String {
     match why {
-        Why::NotAsked | Why::NoTime => "KMS wasn't asked".into(),
-        Why::NoKey => "the event names no key to ask about".into(),
+        Why::NotAsked | Why::NoTime => "not looked up".into(),
+        Why::NoKey => "the event names no key".into(),
         Why::Denied => "KMS refused the guard's role (AccessDenied)".into(),
-        Why::DeniedByKeyPolicy => {
-            "KMS refused, because no statement of the key policy lets the guard's account ask".into()
-        }
-        Why::ForbiddenByKeyPolicy => "KMS refused, because the key policy forbids it to the guard's role".into(),
+        Why::DeniedByKeyPolicy => "KMS refused: no statement of the key policy lets the guard's account in".into(),
+        Why::ForbiddenByKeyPolicy => "KMS refused: the key policy denies it to the guard's role".into(),
         Why::TimedOut => "KMS didn't answer in time".into(),
-        Why::OutOfTime => "there was no time left to ask KMS".into(),
-        Why::Throttled => "KMS was asked too often (throttled)".into(),
-        Why::NotFound => "KMS knows no such key (any more)".into(),
+        Why::OutOfTime => "no time was left to look it up".into(),
+        Why::Throttled => "KMS throttled the look-up".into(),
+        Why::NotFound => "KMS has no such key, or no longer".into(),
         Why::Unsupported => "KMS doesn't offer this here".into(),
-        Why::NoReader(why) => format!("KMS couldn't be asked in that account: {why}"),
+        Why::NoReader(why) => format!("no look-up in that account: {why}"),
         Why::Failed(what) => format!("the look-up failed ({})", inert(what, 100)),
     }
 }
@@ -385,9 +454,9 @@ fn describe(out: &mut Layout, metadata: &KeyMetadata) {
         Some("AWS_KMS") | None => String::new(),
         Some(other) => format!(", key material from {}", name(other, 64)),
     };
-    out.field("State", &format!("{state} when asked{origin}"));
+    out.field("State", &format!("{state} when looked up{origin}"));
     if let Some(date) = metadata.deletion_date {
-        out.field("Deletion", &clock(date));
+        out.field("Deletion date", &clock(date));
     }
     if let Some(store) = &metadata.custom_key_store_id {
         out.field("Key store", &name(store, 64));
@@ -411,7 +480,7 @@ fn describe(out: &mut Layout, metadata: &KeyMetadata) {
         out.field("Material", &format!("expires {}", clock(valid_to)));
     }
     if metadata.aws_managed {
-        out.field("Managed by", "AWS, for a service; its owner can neither disable nor delete it");
+        out.field("Managed by", "AWS, for a service; the account can neither disable nor delete it");
     }
 }
 
@@ -420,19 +489,19 @@ fn last_usage(usage: &LastUsage, time: OffsetDateTime) -> String {
         LastUsage::Used { operation, at } => format!("{} ({}), {}", clock(*at), name(operation, 64), before(time, *at)),
         LastUsage::Never => "never since it was created".into(),
         LastUsage::NotSince(since) => {
-            format!("not since KMS began to keep track on {}; before that, unknown", clock(*since))
+            format!("not since {}, when KMS began to track use; before that, unknown", clock(*since))
         }
     }
 }
 
 fn grants(held: &Grants) -> String {
     let read = if held.more {
-        format!("more than {} (at most {MOST_GRANTS} are read)", held.count)
+        format!("more than {}, of which {MOST_GRANTS} were read", held.count)
     } else {
         held.count.to_string()
     };
     let holders = list(held.grantees.iter().map(|(who, count)| format!("{count} by {}", name(who, 256))), "");
-    if holders.is_empty() { read } else { format!("{read}: {holders}") }
+    if holders.is_empty() { read } else { format!("{read} ({holders})") }
 }
 
 /// The things with commas between, cut where they get too many or too long.
@@ -454,7 +523,7 @@ fn list(things: impl ExactSizeIterator<Item = String>, none: &str) -> String {
     }
 }
 
-/// Nobody did what the guard noticed by looking, and what can't be read, or is a test, tells nobody.
+/// Whether somebody's call is behind it: not behind what the guard noticed itself, a test, or what can't be read.
 fn has_caller(finding: &Finding) -> bool {
     let noticed = finding.origin.event_source == GUARD_EVENT_SOURCE;
     finding.detection.is_signalled()
@@ -465,8 +534,8 @@ fn has_caller(finding: &Finding) -> bool {
 fn who(out: &mut Layout, finding: &Finding) {
     if let (Kind::KeyAtRisk, Some(arn)) = (finding.detection.kind, finding.key()) {
         out.section("WHO");
-        out.item("A look at the key doesn't tell. CloudTrail does, for 90 days:");
-        out.item(&format!("   {}", history(arn)));
+        out.item("The daily check can't tell. CloudTrail can, for 90 days:");
+        out.item(&history(arn));
         return;
     }
     if !has_caller(finding) {
@@ -486,24 +555,27 @@ fn who(out: &mut Layout, finding: &Finding) {
             out.field(label, &name(value, 512));
         }
     }
-    let agent =
-        actor.user_agent.as_deref().map_or(String::new(), |agent| format!(" (user agent {})", name(agent, 160)));
-    out.field("With", &format!("{}{agent}", actor.tool.name()));
+    out.field("Tool", actor.tool.name());
+    if let Some(agent) = &actor.user_agent {
+        out.field("User agent", &name(agent, 512));
+    }
     let place = match &actor.place {
         SourceAddress::Ip(ip) => ip.to_string(),
         SourceAddress::Service(service) | SourceAddress::Other(service) => name(service, 256),
         SourceAddress::Unknown => "unknown".into(),
     };
-    let endpoint =
-        actor.vpc_endpoint.as_deref().map_or(String::new(), |id| format!(", by the VPC endpoint {}", name(id, 64)));
+    let endpoint = actor
+        .vpc_endpoint
+        .as_deref()
+        .map_or(String::new(), |id| format!(", through the VPC endpoint {}", name(id, 64)));
     out.field("From", &format!("{place}{endpoint}"));
     let mfa = match actor.mfa {
         Mfa::Yes => "yes",
         Mfa::No => "NO",
-        Mfa::NotApplicable => "not told by this kind of caller",
+        Mfa::NotApplicable => "not recorded for this kind of caller",
         Mfa::Unknown => "unknown",
     };
-    out.field("Second factor", mfa);
+    out.field("MFA", mfa);
     out.field("Call", &format!("{} at {}", name(&finding.origin.event_name, 128), clock(finding.time)));
 }
 
@@ -511,7 +583,7 @@ fn who(out: &mut Layout, finding: &Finding) {
 pub(crate) fn person(actor: &Actor) -> String {
     let who = match &actor.who {
         Who::Root { assumed: false } => "The account's root user".into(),
-        Who::Root { assumed: true } => "The account's root, taken over by centralized root access".into(),
+        Who::Root { assumed: true } => "The account's root user, through centralized root access".into(),
         Who::IamUser(user) => format!("IAM user {}", name(user, 128)),
         Who::IdentityCenter { permission_set, user } => {
             let set =
@@ -548,20 +620,28 @@ pub(crate) fn person(actor: &Actor) -> String {
     format!("{who}{far}{by_machine}")
 }
 
-fn way_back(out: &mut Layout, finding: &Finding, remedy: &Remedy) {
+fn undo(out: &mut Layout, finding: &Finding, remedy: &Remedy) {
     let steps = &remedy.steps;
-    out.section(if finding.is_danger() { "UNDO IT" } else { "WHAT NOW" });
-    out.item(finding.way_back());
-    if let Some(account) = finding.account().filter(|_| steps.iter().any(|step| step.command.is_some())) {
+    let commands = steps.iter().any(|step| step.command.is_some());
+    out.section(if finding.is_danger() { "UNDO IT" } else { "WHAT TO DO" });
+    // The steps that bring a key back say what the sentence says.
+    if !commands || !finding.detection.is_loss() {
+        out.item(way_back(finding));
+    }
+    if let Some(account) = finding.account().filter(|_| commands) {
         out.item(&format!("With credentials of account {account}:"));
     }
     for (number, step) in (1..).zip(steps) {
+        if number > 1 {
+            out.line("");
+        }
         out.item(&format!("{number}. {}", step.what));
         if let Some(command) = &step.command {
-            out.item(&format!("   {command}"));
+            out.item(command);
         }
     }
     if let Some(advice) = remedy.if_refused {
+        out.line("");
         out.item(advice);
     }
 }
@@ -569,15 +649,21 @@ fn way_back(out: &mut Layout, finding: &Finding, remedy: &Remedy) {
 fn about(out: &mut Layout, finding: &Finding) {
     out.section("ABOUT THIS ALERT");
     out.field("Detection", finding.detection.id);
+    if let Some(account) = finding.account() {
+        out.field("Account", account);
+    }
+    if let Some(region) = finding.region() {
+        out.field("Region", region.as_str());
+    }
     if !has_caller(finding) {
-        out.field("At", &clock(finding.time));
+        out.field("Time", &clock(finding.time));
     }
     if let Some(technique) = finding.detection.technique {
         let ((id, name), (tactic_id, tactic)) = (technique.id_and_name(), technique.tactic());
         out.field("MITRE ATT&CK", &format!("{id} {name} ({tactic_id} {tactic})"));
     }
     if finding.detection.is_loss() {
-        out.field("Helps with", "FINOS CCC.KeyMgmt.CN01, NIST 800-53 SC-12(2), PCI DSS 4.0 10.4, ISO 27001 A.8.16");
+        out.field("Controls", "FINOS CCC.KeyMgmt.CN01, NIST 800-53 SC-12(2), PCI DSS 4.0 10.4, ISO 27001 A.8.16");
     }
     if let Some(id) = &finding.origin.event_id {
         out.field("Event", &name(id, 128));

@@ -86,7 +86,7 @@ fn end(detection: &'static Detection, key: KeyArn, uid: &str, facts: KeyFacts, n
         &format!("confirmed\n{uid}"),
     );
     finding.facts = facts;
-    finding.particulars.push("KMS confirms now what was reported before: the danger is over.".into());
+    finding.particulars.push("KMS now confirms what was reported earlier: the danger is over.".into());
     finding
 }
 

@@ -1,6 +1,9 @@
 """From a KMS call to the alert, through the deployed stack."""
 
 import json
+import re
+import shlex
+import subprocess
 import unicodedata
 import uuid
 from datetime import datetime, timezone
@@ -13,6 +16,7 @@ from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 from py_ocsf_models.events.findings.detection_finding import DetectionFinding
 
 from local.aws import ACCOUNT, REGION
+from local.build import environment
 from local.demo import CANCELLED, ENABLED, SCHEDULED, Arrived, Expected, wrong
 
 from .conftest import Guarded, Key
@@ -44,6 +48,24 @@ def test_a_key_scheduled_for_deletion_and_brought_back_is_one_story(guarded: Gua
         story.append(step.finding.attributes["finding_uid"])
     assert len(set(story)) == 1
     key.kms.delete_alias(AliasName=alias)
+
+
+def test_a_deletion_is_undone_with_nothing_but_the_mails_text(guarded: Guarded) -> None:
+    key = guarded.key()
+    key.kms.schedule_key_deletion(KeyId=key.arn, PendingWindowInDays=7)
+    mail = key.alerts.next().body
+    undo = mail.partition("\nUNDO IT\n")[2].partition("\n\nSEVERITY\n")[0]
+    # As they are pasted, in their order, into a terminal with the credentials that the mail names.
+    commands = [line.strip() for line in undo.splitlines() if line.startswith("  aws ")]
+    (account,) = re.findall(r"^  With credentials of account (\d{12}):$", undo, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        # The Region is in the command, so the shell's own may be another.
+        env = environment(**guarded.aws.environment(account, "us-west-2"))
+        subprocess.run(shlex.split(command), env=env, check=True, capture_output=True, timeout=120)
+    assert key.kms.describe_key(KeyId=key.arn)["KeyMetadata"]["KeyState"] == "Enabled"
+    assert key.alerts.next().attributes["event_name"] == "CancelKeyDeletion"
+    assert key.alerts.next().attributes["activity"] == "Close"
 
 
 def test_a_disabled_key_is_reported_until_it_is_enabled(guarded: Guarded) -> None:

@@ -268,7 +268,7 @@ def test_who_puts_a_part_back_pages_nobody(guard: Guard, event_name: str) -> Non
 )
 def test_a_trail_that_leaves_kms_out_is_told_at_once(guard: Guard, selectors: dict[str, Any]) -> None:
     on_trails(guard).put_event_selectors(TrailName=TRAIL, **selectors)
-    expect(guard, "PutEventSelectors", "AWS::CloudTrail::Trail", TRAIL, "trail leaves KMS out")
+    expect(guard, "PutEventSelectors", "AWS::CloudTrail::Trail", TRAIL, "trail no longer records KMS")
 
 
 def test_what_switches_nothing_off_and_what_is_refused_is_silence(guard: Guard) -> None:

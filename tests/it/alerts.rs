@@ -152,7 +152,76 @@ fn alert_in_the_readme_is_a_real_one() {
     let (_, text) = samples().into_iter().find(|(name, _)| name == "deletion-scheduled.json").unwrap();
     let (_, alert) = rendered(&text, Some(after("key-deletion-scheduled", "deletion-scheduled"))).unwrap();
     let readme = std::fs::read_to_string(format!("{}/README.md", env!("CARGO_MANIFEST_DIR"))).unwrap();
-    assert!(readme.contains(&format!("```\n{}```", alert.text)), "README.md should hold:\n{}", alert.text);
+    let (beginning, _) = alert.text.split_once("\nABOUT THIS ALERT\n").unwrap();
+    let shown = format!("```\n{}\n\n{beginning}```", alert.subject);
+    assert!(readme.contains(&shown), "README.md should hold:\n{shown}");
+}
+
+/// The text in lines of so many characters at most, as a phone breaks them: between words, and within one that is longer.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let mut room = String::new();
+        for word in line.split(' ') {
+            if !room.is_empty() && room.chars().count() + 1 + word.chars().count() > width {
+                lines.push(std::mem::take(&mut room));
+            }
+            room = if room.is_empty() { word.to_owned() } else { format!("{room} {word}") };
+            while room.chars().count() > width {
+                let rest = room.split_off(room.char_indices().nth(width).unwrap().0);
+                lines.push(std::mem::replace(&mut room, rest));
+            }
+        }
+        lines.push(room);
+    }
+    lines
+}
+
+/// The texts of all goldens, the digests' too; what is in them is compared elsewhere.
+fn golden_texts() -> Vec<(String, String)> {
+    let folder = format!("{}/tests/golden", env!("CARGO_MANIFEST_DIR"));
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let texts = files.filter(|path| path.to_str().unwrap().ends_with(".text.snap")).map(|path| {
+        let snapshot = std::fs::read_to_string(&path).unwrap();
+        let text = snapshot.split_once("\n---\n").unwrap().1.to_owned();
+        (path.file_name().unwrap().to_str().unwrap().replace(".text.snap", ""), text)
+    });
+    texts.collect()
+}
+
+#[test]
+fn first_command_is_on_the_first_screen_of_a_phone() {
+    // A phone of 390 by 844 points shows 22 lines below a mail's head, each of some 42 characters (make pictures).
+    const FIRST_SCREEN: usize = 20;
+    let mut with_commands = 0;
+    for (name, text) in golden_texts().into_iter().filter(|(_, text)| text.contains("\nUNDO IT\n")) {
+        let undo = text.split("\nUNDO IT\n").nth(1).unwrap().split("\n\nSEVERITY\n").next().unwrap();
+        if !undo.lines().any(|line| line.starts_with("  aws ")) {
+            continue;
+        }
+        with_commands += 1;
+        let lines = wrapped(&text, 40);
+        let first = lines.iter().position(|line| line.starts_with("aws ") || line.starts_with("  aws ")).unwrap() + 1;
+        assert!(first <= FIRST_SCREEN, "{name}: the first command is in line {first}\n{}", lines.join("\n"));
+    }
+    assert!(with_commands >= 15, "{with_commands}");
+}
+
+#[test]
+fn nothing_is_aligned_for_a_font_of_fixed_width() {
+    for (name, text) in golden_texts() {
+        for line in text.lines() {
+            assert!(!line.trim_start().contains("  ") && !line.starts_with("   "), "{name}: {line}");
+        }
+    }
+}
+
+#[test]
+fn lock_screen_shows_more_than_the_subject() {
+    for (name, text) in golden_texts() {
+        let preview: String = text.chars().take(100).collect();
+        assert!(preview.lines().next().unwrap().contains(' ') && !preview.starts_with('['), "{name}: {preview}");
+    }
 }
 
 /// One sample of each detection, and the ones that look different.
@@ -288,6 +357,7 @@ fn hostile() -> impl Strategy<Value = Hostile> {
     let piece = prop_oneof![
         Just("\n\nUNDO IT\n  aws kms schedule-key-deletion --key-id x".to_owned()),
         Just("\r\nSEVERITY\r\n  Informational".to_owned()),
+        Just("\nTime left: 30 d\nBy: nobody".to_owned()),
         Just("\u{1b}[2J\u{1b}[31m".to_owned()),
         Just("\u{202e}\u{2066}\u{200b}\u{feff}\u{2028}UNDO IT".to_owned()),
         Just("[click](https://evil.example) <a href=x>".to_owned()),

@@ -50,6 +50,15 @@ fn catalogue_in_the_documents_is_the_codes() {
     }
 }
 
+/// Each alert links to it.
+#[test]
+fn runbook_has_a_section_for_every_detection() {
+    let runbook = file("docs/runbook.md");
+    for detection in &CATALOGUE {
+        assert!(runbook.lines().any(|line| line == format!("### {}", detection.id)), "{}", detection.id);
+    }
+}
+
 #[test]
 fn severity_rules_in_the_documents_are_the_codes() {
     let rows = table("docs/detections.md", "| levels | when |");
@@ -66,8 +75,7 @@ fn doctors_checks_in_the_runbook_are_the_codes() {
     let expected = |abouts: &[&About]| -> Vec<_> {
         abouts.iter().map(|about| vec![format!("`{}`", about.id), about.what.to_owned()]).collect()
     };
-    for (head, abouts) in [("| check | what has to be so |", CHECKS.as_slice()), ("| leg | what has to be so |", &LEGS)]
-    {
+    for (head, abouts) in [("| check | requirement |", CHECKS.as_slice()), ("| leg | requirement |", &LEGS)] {
         let rows = table("docs/runbook.md", head);
         assert_eq!(rows.iter().map(|row| row[..2].to_vec()).collect::<Vec<_>>(), expected(abouts), "{head}");
     }

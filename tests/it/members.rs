@@ -182,7 +182,7 @@ async fn role_is_assumed_in_the_partition_of_the_region() {
 async fn role_that_is_not_there_leaves_the_facts_unknown_with_the_reason() {
     for (code, words) in [
         ("AccessDenied", "isn't there, or doesn't let the guard in"),
-        ("Throttling", "asked too often"),
+        ("Throttling", "STS throttled the request"),
         ("RegionDisabledException", "STS said RegionDisabledException"),
     ] {
         let finding = enriched(&reader(&Sts::refusing(code)), &event(SPOKE, "eu-west-1")).await;

@@ -19,7 +19,7 @@ use kms_key_guard::assess::assess;
 use kms_key_guard::at_risk::{AtRisk, Sweep};
 use kms_key_guard::catalogue::Severity;
 use kms_key_guard::config::Rules;
-use kms_key_guard::coverage::{CHECKS, Check, Verdict};
+use kms_key_guard::coverage::{self, CHECKS, Check, Verdict};
 use kms_key_guard::finding::{Deadline, Finding, Source, Step};
 use kms_key_guard::key::{Fact, KeyArn, KeyMetadata, LastUsage, MultiRegion, Region, Why};
 use kms_key_guard::render::Alert;
@@ -222,6 +222,18 @@ fn goldens() {
         }
         let document: Value = serde_json::from_str(&Alert::of(&found(&all[0], TIME), NOW).ocsf).unwrap();
         assert_snapshot!("at-risk-pending.ocsf", serde_json::to_string_pretty(&document).unwrap());
+        let passed =
+            Check { verdict: Verdict::Pass("The trail management is logging.".into()), fix: vec![], ..failed_check() };
+        for (name, check, over) in [("failed", failed_check(), false), ("passes-again", passed, true)] {
+            let region = "eu-west-1".parse().unwrap();
+            let mut finding = coverage::finding(&check, "111122223333", &region, TIME, over);
+            finding.assessment = assess(&finding, &Rules::default());
+            let alert = Alert::of(&finding, NOW);
+            assert_sound(name, &alert);
+            assert_snapshot!(format!("guard-check-{name}.text"), alert.text);
+            let document: Value = serde_json::from_str(&alert.ocsf).unwrap();
+            assert_snapshot!(format!("guard-check-{name}.ocsf"), serde_json::to_string_pretty(&document).unwrap());
+        }
         let mut whole = swept(all);
         let told = digest(&whole, &[]).unwrap();
         assert_snapshot!("digest.text", told.text);
@@ -267,7 +279,7 @@ fn subject_says_how_many_and_which_is_first() {
     let over = key("k", pending(TIME - Span::hours(1)));
     assert_eq!(
         subject(vec![over, soon]),
-        "[CRITICAL] 2 KMS keys at risk, the first is destroyed any moment (111122223333 eu-west-1)"
+        "[CRITICAL] 2 KMS keys at risk, the first is destroyed at any moment (111122223333 eu-west-1)"
     );
 }
 
@@ -279,18 +291,12 @@ fn day_without_danger_has_no_digest_and_every_doubt_has_one() {
     let subject = |sweep: &Sweep, checks: &[Check]| digest(sweep, checks).unwrap().subject;
     let place = "(111122223333 eu-west-1)";
     let quiet = swept(vec![]);
-    assert_eq!(
-        subject(&quiet, &[failed_check()]),
-        format!("[HIGH] KMS Key Guard: a check of the guard itself failed {place}")
-    );
-    assert_eq!(
-        subject(&quiet, &[unknown_check()]),
-        format!("[MEDIUM] KMS Key Guard can't check itself in full {place}")
-    );
+    assert_eq!(subject(&quiet, &[failed_check()]), format!("[HIGH] KMS Key Guard: 1 self-check failed {place}"));
+    assert_eq!(subject(&quiet, &[unknown_check()]), format!("[MEDIUM] KMS Key Guard: self-check incomplete {place}"));
     let missed = Sweep { missed: vec![(Why::Denied, vec![arn("a"), arn("b")])], ..quiet.clone() };
-    assert_eq!(subject(&missed, &[]), format!("[MEDIUM] 2 of 40 KMS keys couldn't be looked at {place}"));
+    assert_eq!(subject(&missed, &[]), format!("[MEDIUM] 2 of 40 KMS keys couldn't be checked {place}"));
     let cut = Sweep { cut_short: Some(Why::Throttled), ..quiet };
-    assert_eq!(subject(&cut, &[]), format!("[MEDIUM] KMS keys couldn't all be looked at {place}"));
+    assert_eq!(subject(&cut, &[]), format!("[MEDIUM] Not all KMS keys could be checked {place}"));
 }
 
 #[test]
@@ -416,7 +422,7 @@ async fn key_that_cannot_be_looked_at_is_told_with_the_reason() {
     let mut missed: Vec<_> = sweep.missed.iter().map(|(why, keys)| (format!("{why:?}"), keys[0].id())).collect();
     missed.sort();
     assert_eq!(missed, [("Denied".to_owned(), "1"), ("Throttled".to_owned(), "2")]);
-    assert!(digest(&sweep, &[]).unwrap().text.contains("1 key: KMS was asked too often (throttled) (2)"));
+    assert!(digest(&sweep, &[]).unwrap().text.contains("1 key: KMS throttled the look-up (2)"));
 }
 
 #[tokio::test]

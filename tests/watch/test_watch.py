@@ -81,7 +81,7 @@ def test_keys_that_cannot_be_looked_at_are_in_the_digest_with_the_reason() -> No
         attempt = await function.invoke(tick("sweep"), "r")
         assert (attempt.said["at_risk"], attempt.said["not_looked_at"]) == (0, 2)
         (digest,) = sns.held("alerts")
-        assert "2 of 20 KMS keys couldn't be looked at" in digest.subject
+        assert "2 of 20 KMS keys couldn't be checked" in digest.subject
         assert "2 keys: KMS refused the guard's role (AccessDenied)" in digest.body
         assert not findings(sns)
 
@@ -171,7 +171,7 @@ def test_a_blind_spot_is_told_once_and_so_is_its_end() -> None:
         at = [f"2026-11-22T{hour:02}:00:00Z" for hour in range(8)]
         await function.invoke(tick("coverage", at[0]), "0")
         subject = sns.held("alerts")[0].subject
-        assert subject == "[HIGH] KMS Key Guard: can't see, or isn't heard, guard-deployed (111122223333 eu-west-1)"
+        assert subject == "[HIGH] KMS Key Guard is blind, or its alerts reach no one: guard-deployed (111122223333 eu-west-1)"
         assert told() == [("guard-deployed", "Create")]
         await function.invoke(tick("coverage", at[1]), "1")
         assert told() == []
@@ -195,7 +195,7 @@ def test_a_check_that_still_fails_is_in_the_daily_digest() -> None:
     async def test(function: Function, sns: Sns, _: Account) -> None:
         await function.invoke(tick("sweep"), "r")
         (digest,) = sns.held("alerts")
-        assert digest.subject.startswith("[HIGH] KMS Key Guard: a check of the guard itself failed")
+        assert digest.subject.startswith("[HIGH] KMS Key Guard: 1 self-check failed")
         assert "THE GUARD ITSELF\n  FAIL guard-deployed: " in digest.body
 
     run(test, Keys(5, last_usage=False))

@@ -231,7 +231,8 @@ impl<'a> ReplayRun<'a> {
             ReplayFormat::Table => self.table.add(&finding, now, out),
             ReplayFormat::Text => {
                 let rule = if self.findings == 1 { "" } else { "\n========================================\n\n" };
-                write!(out, "{rule}{}", Alert::of(&finding, now).text)
+                let alert = Alert::of(&finding, now);
+                write!(out, "{rule}{}\n\n{}", alert.subject, alert.text)
             }
             ReplayFormat::Ocsf => writeln!(out, "{}", Alert::of(&finding, now).ocsf),
         }
