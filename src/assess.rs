@@ -3,11 +3,11 @@
 use time::{Duration, OffsetDateTime};
 
 use crate::actor::{Mfa, Tool, Who};
-use crate::catalogue::{Kind, Severity};
+use crate::catalogue::{Activity, Kind, Severity};
 use crate::config::Rules;
 use crate::detect::SHORTEST_WAITING_PERIOD_DAYS;
 use crate::escape::name;
-use crate::finding::{Assessment, Deadline, Finding, Reason};
+use crate::finding::{Assessment, Deadline, Finding, Reason, Subject};
 use crate::key::{LastUsage, MultiRegion};
 
 /// A rule that moves the severity of a danger.
@@ -21,16 +21,25 @@ pub struct Rule {
 }
 
 /// The rules, in the order in which an alert gives its reasons.
-pub static RULES: [Rule; 17] = [
-    Rule { levels: 1, when: "the key was used in the 7 days before", applies: used_recently },
+pub static RULES: [Rule; 19] = [
+    Rule { levels: 10, when: "the key is one of `ProtectedKeys`", applies: protected },
+    Rule {
+        levels: 1,
+        when: "the key was used in the 7 days before, and no expected principal did it",
+        applies: used_recently,
+    },
     Rule { levels: 1, when: "somebody holds grants on the key", applies: grants_held },
-    Rule { levels: 1, when: "deletion was scheduled with the shortest waiting period, 7 days", applies: shortest_wait },
+    Rule {
+        levels: 1,
+        when: "deletion was scheduled with the shortest waiting period, 7 days, and no expected principal did it",
+        applies: shortest_wait,
+    },
     Rule { levels: 1, when: "imported key material expires within 7 days", applies: expires_soon },
     Rule { levels: 1, when: "imported key material expires within 24 hours", applies: expires_tomorrow },
     Rule { levels: 1, when: "the whole CloudHSM cluster was deleted", applies: cluster_deleted },
     Rule { levels: 1, when: "the account's root user did it", applies: by_root },
     Rule { levels: 1, when: "an IAM user did it without a second factor", applies: without_mfa },
-    Rule { levels: 1, when: "the key is a multi-Region primary", applies: multi_region_primary },
+    Rule { levels: 1, when: "the deletion of a multi-Region primary was scheduled", applies: multi_region_primary },
     Rule {
         levels: 1,
         when: "the key policy was changed while the key is pending deletion",
@@ -48,6 +57,11 @@ pub static RULES: [Rule; 17] = [
     },
     Rule { levels: -1, when: "the key was never used since it was created", applies: never_used },
     Rule { levels: -1, when: "an expected principal did it", applies: expected_principal },
+    Rule {
+        levels: -1,
+        when: "a key store's change names no other cluster or proxy: a name, a password or a credential",
+        applies: keeps_its_keys,
+    },
     Rule {
         levels: -2,
         when: "only a condition that can't be verified makes a policy a lockout",
@@ -82,14 +96,35 @@ pub fn assess(finding: &Finding, rules: &Rules) -> Assessment {
     Assessment { severity: base.shifted(reasons.iter().map(|reason| reason.levels).sum()), reasons }
 }
 
-fn used_recently(finding: &Finding, _: &Rules) -> Option<String> {
+/// By the key's id, which the related keys of a multi-Region key share, or by its ARN.
+fn protected(finding: &Finding, rules: &Rules) -> Option<String> {
+    let kind = finding.detection.kind;
+    let counts = (finding.activity() == Activity::Create && kind != Kind::KeyLossDenied) || kind == Kind::KeyAtRisk;
+    let is_named = |named: &String| match &finding.subject {
+        Subject::Key(arn) => named == arn.id() || *named == arn.to_string(),
+        // A key in a Region that isn't known has no ARN here.
+        Subject::Unknown { given: Some(given) } => {
+            named == given || given.rsplit_once(":key/").is_some_and(|(_, id)| named == id)
+        }
+        _ => false,
+    };
+    (counts && rules.protected_keys.iter().any(is_named)).then(|| "the key is one of ProtectedKeys".into())
+}
+
+/// What an expected principal retires was in use until then, if its keys are rotated. A use after the event is none before.
+fn used_recently(finding: &Finding, rules: &Rules) -> Option<String> {
     let Some(LastUsage::Used { operation, at }) = finding.facts.last_usage.known() else { return None };
-    (finding.time - *at <= RECENT)
-        .then(|| format!("the key was last used {} ({})", before(finding.time, *at), name(operation, 64)))
+    let recent = (Duration::ZERO..=RECENT).contains(&(finding.time - *at));
+    (recent && expected_principal(finding, rules).is_none())
+        .then(|| format!("the key was last used {} ({})", before(finding, *at), name(operation, 64)))
 }
 
 /// How long before the event, in the unit that fits.
-pub(crate) fn before(time: OffsetDateTime, at: OffsetDateTime) -> String {
+pub(crate) fn before(finding: &Finding, at: OffsetDateTime) -> String {
+    if !finding.time_known {
+        return format!("on {}; the event's time isn't known", at.date());
+    }
+    let time = finding.time;
     let ago = time - at;
     match ago.whole_minutes() {
         ..0 => "after the event".into(),
@@ -106,8 +141,9 @@ fn grants_held(finding: &Finding, _: &Rules) -> Option<String> {
     Some(format!("{more}{} grant{plural} on the key: something depends on it", grants.count))
 }
 
-fn shortest_wait(finding: &Finding, _: &Rules) -> Option<String> {
+fn shortest_wait(finding: &Finding, rules: &Rules) -> Option<String> {
     let asked = finding.detection.kind == Kind::KeyDeletionScheduled
+        && expected_principal(finding, rules).is_none()
         && finding.origin.waiting_period_days == Some(SHORTEST_WAITING_PERIOD_DAYS);
     asked.then(|| "the shortest waiting period was asked for, 7 days".into())
 }
@@ -143,9 +179,15 @@ fn without_mfa(finding: &Finding, _: &Rules) -> Option<String> {
     without.then(|| "an IAM user did it without a second factor".into())
 }
 
+/// Of the other dangers, a primary's replicas keep working.
 fn multi_region_primary(finding: &Finding, _: &Rules) -> Option<String> {
+    let deletion = match finding.detection.kind {
+        Kind::KeyDeletionScheduled => true,
+        Kind::KeyAtRisk => finding.is_pending_deletion(),
+        _ => false,
+    };
     let MultiRegion::Primary(replicas) = &finding.facts.metadata.known()?.multi_region else { return None };
-    Some(match replicas.len() {
+    deletion.then(|| match replicas.len() {
         0 => "the key is a multi-Region primary".into(),
         count => format!("the key is a multi-Region primary with {count} replica{}", if count == 1 { "" } else { "s" }),
     })
@@ -186,6 +228,10 @@ fn expected_principal(finding: &Finding, rules: &Rules) -> Option<String> {
     let role = finding.actor.role_arn.as_deref()?;
     let expected = rules.expected_principals.iter().any(|expected| expected == role);
     expected.then(|| format!("{} is an expected principal", name(role, 256)))
+}
+
+fn keeps_its_keys(finding: &Finding, _: &Rules) -> Option<String> {
+    finding.keeps_its_keys.then(|| "the record names no other cluster or proxy".into())
 }
 
 fn unverified_lockout(finding: &Finding, _: &Rules) -> Option<String> {
@@ -263,9 +309,13 @@ mod tests {
         let mut key = finding("DisableKey", json!({}));
         key.facts.grants = Fact::Known(Grants { count: 2, ..Grants::default() });
         assert_eq!(severity(&key), Severity::High);
+        // What happens to a primary otherwise leaves its replicas as they are.
         key.facts.metadata =
-            Fact::Known(KeyMetadata { multi_region: MultiRegion::Primary(vec![]), ..KeyMetadata::default() });
-        assert_eq!(severity(&key), Severity::Critical);
+            Fact::Known(KeyMetadata { multi_region: MultiRegion::Primary(vec!["r".into()]), ..KeyMetadata::default() });
+        assert_eq!(severity(&key), Severity::High);
+        let mut scheduled = finding("ScheduleKeyDeletion", json!({}));
+        scheduled.facts.metadata = key.facts.metadata.clone();
+        assert_eq!(severity(&scheduled), Severity::Critical);
         let window = |days: i64| {
             severity(&finding(
                 "ScheduleKeyDeletion",

@@ -206,7 +206,7 @@ fn row(key: &AtRisk, time: OffsetDateTime, now: OffsetDateTime, named: String) -
         Deadline::AfterReplicas => ("no date yet".into(), "its replicas are gone".into()),
         Deadline::Unknown => ("unknown".into(), "–".into()),
         Deadline::Immediate => ("none".into(), "–".into()),
-        Deadline::None => ("no clock".into(), "–".into()),
+        Deadline::None | Deadline::Lifted => ("no clock".into(), "–".into()),
     };
     let used = match key.facts.last_usage.known() {
         Some(LastUsage::Used { at, .. }) => match (time - *at).whole_days() {

@@ -111,7 +111,7 @@ impl Shape<'_> {
                 o.texts("profiles", ["cloud"]);
                 o.object("product", product);
                 o.put("logged_time", milliseconds(now));
-                o.put("original_time", finding.time.unix_timestamp().to_string());
+                o.put("original_time", finding.time_known.then(|| finding.time.unix_timestamp().to_string()));
                 o.put("event_code", inert(&finding.origin.event_name, 128));
             });
             o.object("cloud", |o| {
@@ -126,7 +126,7 @@ impl Shape<'_> {
                 o.put("title", detection.title);
                 o.put("desc", description(finding));
                 o.texts("types", [detection.id]);
-                o.put("created_time", time);
+                o.put("created_time", finding.time_known.then_some(time));
                 o.object("analytic", |o| {
                     o.put("uid", detection.id);
                     o.put("name", detection.title);
@@ -154,6 +154,9 @@ impl Shape<'_> {
             o.put("risk_details", risk(finding));
             o.object("unmapped", |o| {
                 o.put("base_severity", detection.severity.name());
+                if !finding.time_known {
+                    o.put("time", "unknown: the event tells none, so time is when the guard read it");
+                }
                 o.object("deadline", |o| deadline(o, finding.deadline));
                 o.put("event_id", finding.origin.event_id.as_deref().map(|id| inert(id, 128)));
                 o.put("shared_event_id", finding.origin.shared_event_id.as_deref().map(|id| inert(id, 128)));
@@ -207,6 +210,7 @@ impl Shape<'_> {
         };
         o.put("given_name", given.map(|given| cut(given, 256)));
         if let Some(metadata) = metadata {
+            o.put("spec", metadata.spec.as_deref().map(|spec| cut(spec, 64)));
             o.put("state", metadata.state.as_deref().map(|state| cut(state, 64)));
             o.put("origin", metadata.origin.as_deref().map(|origin| cut(origin, 64)));
             o.put("manager", if metadata.aws_managed { "AWS" } else { "CUSTOMER" });
@@ -290,7 +294,7 @@ fn api_version(event_source: &str) -> &'static str {
 }
 
 fn description(finding: &Finding) -> String {
-    let mut sentences = vec![finding.detection.meaning.to_owned()];
+    let mut sentences = vec![finding.meaning.to_owned()];
     sentences.extend(finding.particulars.iter().cloned());
     sentences.join(" ")
 }
@@ -439,7 +443,7 @@ fn deadline(o: &mut Object, deadline: Deadline) {
         Deadline::AfterReplicas => "after-replicas",
         Deadline::Unknown => "unknown",
         Deadline::Immediate => "immediate",
-        Deadline::None => "none",
+        Deadline::None | Deadline::Lifted => "none",
     };
     o.put("kind", kind);
     if let Deadline::At(at, source) = deadline {
@@ -455,7 +459,7 @@ fn deadline(o: &mut Object, deadline: Deadline) {
 }
 
 fn remediation(finding: &Finding, remedy: &Remedy) -> String {
-    let mut lines = vec![finding.detection.way_back.to_owned()];
+    let mut lines = vec![finding.way_back.to_owned()];
     for (number, step) in (1..).zip(&remedy.steps) {
         lines.push(format!("{number}. {}", step.what));
         lines.extend(step.command.clone());

@@ -106,7 +106,7 @@ pub fn body(finding: &Finding, subject: &str, remedy: &Remedy, now: OffsetDateTi
     let mut out = Layout::default();
     out.line(subject);
     out.section("WHAT HAPPENED");
-    out.item(finding.detection.meaning);
+    out.item(finding.meaning);
     for particular in &finding.particulars {
         out.item(particular);
     }
@@ -174,7 +174,7 @@ pub struct Row {
 pub fn row(finding: &Finding, now: OffsetDateTime) -> Row {
     let left = time_left(finding.deadline, now).map_or(String::new(), |left| format!(", {left}"));
     Row {
-        time: clock(finding.time).replace(" UTC", ""),
+        time: time(finding).replace(" UTC", ""),
         account: finding.account().unwrap_or("?").to_owned(),
         region: finding.region().map_or("?", |region| region.as_str()).to_owned(),
         subject: format!("{}{left}", display_name(finding)),
@@ -224,6 +224,11 @@ pub(super) fn clock(time: OffsetDateTime) -> String {
     text.replace('T', " ").replace('Z', " UTC")
 }
 
+/// When it happened.
+fn time(finding: &Finding) -> String {
+    if finding.time_known { clock(finding.time) } else { "time unknown".into() }
+}
+
 fn deadline(finding: &Finding, now: OffsetDateTime) -> String {
     match finding.deadline {
         Deadline::At(at, source) => {
@@ -243,11 +248,13 @@ fn deadline(finding: &Finding, now: OffsetDateTime) -> String {
         }
         Deadline::Unknown => "The key is pending deletion; until when isn't known. Look it up at once (aws kms describe-key).".into(),
         Deadline::Immediate => "None: it has already happened.".into(),
+        Deadline::Lifted => "No clock is running any more, by KMS's answer.".into(),
         Deadline::None => match finding.detection.kind {
             Kind::KeyMaterialExpiring => "The record doesn't tell when the material expires.".into(),
             Kind::UnreadableSignal => "Unknown.".into(),
             Kind::KeyLossDenied => "Nothing was lost: the call was refused.".into(),
             Kind::KeyStoreDeleted => "No clock is running.".into(),
+            Kind::KeyStoreChanged if finding.keeps_its_keys => "No clock is running.".into(),
             _ => "No clock is running, but the harm lasts until it is undone.".into(),
         },
     }
@@ -320,7 +327,7 @@ fn facts(out: &mut Layout, finding: &Finding) {
         );
     }
     if let Fact::Known(usage) = &facts.last_usage {
-        out.field("Last used", &last_usage(usage, finding.time));
+        out.field("Last used", &last_usage(usage, finding));
     }
     if let Fact::Known(held) = &facts.grants {
         out.field("Grants", &grants(held));
@@ -415,9 +422,12 @@ fn describe(out: &mut Layout, metadata: &KeyMetadata) {
     }
 }
 
-fn last_usage(usage: &LastUsage, time: OffsetDateTime) -> String {
+fn last_usage(usage: &LastUsage, finding: &Finding) -> String {
     match usage {
-        LastUsage::Used { operation, at } => format!("{} ({}), {}", clock(*at), name(operation, 64), before(time, *at)),
+        LastUsage::Used { operation, at } if finding.time_known => {
+            format!("{} ({}), {}", clock(*at), name(operation, 64), before(finding, *at))
+        }
+        LastUsage::Used { operation, at } => format!("{} ({})", clock(*at), name(operation, 64)),
         LastUsage::Never => "never since it was created".into(),
         LastUsage::NotSince(since) => {
             format!("not since KMS began to keep track on {}; before that, unknown", clock(*since))
@@ -488,7 +498,7 @@ fn who(out: &mut Layout, finding: &Finding) {
     }
     let agent =
         actor.user_agent.as_deref().map_or(String::new(), |agent| format!(" (user agent {})", name(agent, 160)));
-    out.field("With", &format!("{}{agent}", actor.tool.name()));
+    out.field("With", &format!("{}{}{agent}", actor.tool.name(), actor.tool_by.caution()));
     let place = match &actor.place {
         SourceAddress::Ip(ip) => ip.to_string(),
         SourceAddress::Service(service) | SourceAddress::Other(service) => name(service, 256),
@@ -504,7 +514,7 @@ fn who(out: &mut Layout, finding: &Finding) {
         Mfa::Unknown => "unknown",
     };
     out.field("Second factor", mfa);
-    out.field("Call", &format!("{} at {}", name(&finding.origin.event_name, 128), clock(finding.time)));
+    out.field("Call", &format!("{} at {}", name(&finding.origin.event_name, 128), time(finding)));
 }
 
 /// Who it was, in a sentence's worth of words.
@@ -551,7 +561,7 @@ pub(crate) fn person(actor: &Actor) -> String {
 fn way_back(out: &mut Layout, finding: &Finding, remedy: &Remedy) {
     let steps = &remedy.steps;
     out.section(if finding.is_danger() { "UNDO IT" } else { "WHAT NOW" });
-    out.item(finding.detection.way_back);
+    out.item(finding.way_back);
     if let Some(account) = finding.account().filter(|_| steps.iter().any(|step| step.command.is_some())) {
         out.item(&format!("With credentials of account {account}:"));
     }
@@ -570,7 +580,7 @@ fn about(out: &mut Layout, finding: &Finding) {
     out.section("ABOUT THIS ALERT");
     out.field("Detection", finding.detection.id);
     if !has_caller(finding) {
-        out.field("At", &clock(finding.time));
+        out.field("At", &time(finding));
     }
     if let Some(technique) = finding.detection.technique {
         let ((id, name), (tactic_id, tactic)) = (technique.id_and_name(), technique.tactic());
