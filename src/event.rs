@@ -492,7 +492,7 @@ fn record(detail: &Value, event_name: String, event_source: String) -> Record {
     let present = |field: &str| match &detail[field] {
         Value::Null => false,
         Value::String(text) => !text.trim().is_empty(),
-        Value::Array(list) => !list.is_empty(),
+        Value::Array(list) => !list.iter().all(Value::is_null),
         Value::Object(fields) => !fields.is_empty(),
         _ => true,
     };
@@ -602,7 +602,7 @@ mod tests {
         assert!(failed(r#","errorCode":500"#));
         assert!(failed(r#","errorMessage":"no""#));
         assert!(!failed(r#","errorCode":null,"errorMessage":null"#));
-        for empty in [r#""""#, r#"" ""#, "[]", "{}"] {
+        for empty in [r#""""#, r#"" ""#, "[]", "[null]", "{}"] {
             assert!(!failed(&format!(r#","errorCode":{empty},"errorMessage":{empty}"#)), "{empty}");
             assert!(failed(&format!(r#","errorCode":{empty},"errorMessage":"no""#)), "{empty}");
         }

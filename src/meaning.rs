@@ -8,8 +8,8 @@ use time::{Duration, OffsetDateTime};
 
 use crate::catalogue::Kind;
 use crate::escape::name;
-use crate::finding::{Deadline, Finding};
-use crate::key::{KeyArn, MultiRegion, Why};
+use crate::finding::{Deadline, Finding, Subject};
+use crate::key::{MultiRegion, Why};
 
 /// How long after the event KMS may still answer as if it hadn't happened.
 const MAY_LAG: Duration = Duration::minutes(5);
@@ -20,7 +20,7 @@ struct OfRelated(Kind, &'static str, &'static str);
 /// Each of the related keys of a multi-Region key has a state, a policy and a copy of imported material of its own, and each
 /// decrypts what the others encrypted.
 /// <https://docs.aws.amazon.com/kms/latest/developerguide/multi-region-keys-overview.html>
-static OF_RELATED: [OfRelated; 7] = [
+static OF_RELATED: [OfRelated; 8] = [
     OfRelated(
         Kind::KeyDeletionScheduled,
         "The key can't be used in this Region from now on, and KMS deletes it when the waiting period is over. It is a \
@@ -59,6 +59,12 @@ static OF_RELATED: [OfRelated; 7] = [
         "If it was a replica: make it again from its primary (replicate-key). If no related key is left: none.",
     ),
     OfRelated(
+        Kind::KeyPolicyCutoff,
+        "Nobody but the account's root user can use the key in this Region any more. It is a multi-Region key: its related keys \
+         in other Regions have their own policies and decrypt the same data.",
+        "As long as somebody may call PutKeyPolicy, the root user at the latest: put back a policy that lets the key's users in.",
+    ),
+    OfRelated(
         Kind::KeyDeletionCancelled,
         "The key won't be deleted, but it is STILL DISABLED in this Region until somebody enables it. Its related keys in \
          other Regions have their own states.",
@@ -82,7 +88,12 @@ pub fn correct(finding: &mut Finding, now: OffsetDateTime) {
 /// What is told of a multi-Region key that still has related keys, or may have.
 fn related_keys(finding: &mut Finding) {
     let part = finding.facts.metadata.known().map(|metadata| metadata.multi_region.clone());
-    let is_one = finding.key().is_some_and(KeyArn::is_multi_region);
+    let is_one = match &finding.subject {
+        Subject::Key(arn) => arn.is_multi_region(),
+        // A key in a Region that isn't known has no ARN here.
+        Subject::Unknown { given: Some(given) } => given.starts_with("mrk-") || given.contains(":key/mrk-"),
+        _ => false,
+    };
     let part = match part {
         Some(MultiRegion::No) | None if !is_one => return,
         // A primary without replicas is the only one.
@@ -105,8 +116,8 @@ fn related_keys(finding: &mut Finding) {
         (false, _) if kind == Kind::KeyDeleted => tell(
             "If it was the last replica of a primary that is scheduled for deletion, the primary's waiting period begins now: check the primary.",
         ),
-        (false, _) if matches!(kind, Kind::KeyAtRisk | Kind::KeyPolicyCutoff | Kind::LostKeyUsed) => tell(
-            "It is a multi-Region key: its related keys in other Regions have their own states and policies, and decrypt the same data.",
+        (false, _) if matches!(kind, Kind::KeyAtRisk | Kind::LostKeyUsed) => tell(
+            "It is a multi-Region key: its related keys in other Regions have their own states, and decrypt the same data.",
         ),
         _ => {}
     }
@@ -126,6 +137,7 @@ fn contradiction(finding: &mut Finding, now: OffsetDateTime) {
             finding.meaning = "One of the key's imported materials was deleted at once, without a waiting period. If it was \
                                waiting for its rotation, the key stays Enabled and no data is affected; if it was any other, \
                                nothing under the key can be read in this Region.";
+            finding.happened = "had one of its key materials deleted".into();
         }
         return;
     };
@@ -153,6 +165,7 @@ fn contradiction(finding: &mut Finding, now: OffsetDateTime) {
         finding.meaning = "KMS deleted imported key material. Whether the key lost material that it uses isn't certain: KMS \
                            still answers that it is Enabled. If what was deleted was waiting for its rotation, no data is \
                            affected; otherwise the key can't be used.";
+        finding.happened = "had key material deleted".into();
     }
     finding.particulars.push(match kind {
         _ if may_lag && finding.is_danger() => {

@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::remedy::{Remedy, history};
 use super::{display_name, key_name};
-use crate::actor::{Actor, Mfa, SourceAddress, Tool, WebSubject, Who};
+use crate::actor::{Actor, Mfa, SourceAddress, Tool, ToolBy, WebSubject, Who};
 use crate::assess::before;
 use crate::catalogue::{Kind, Severity};
 use crate::enrich::MOST_GRANTS;
@@ -496,8 +496,11 @@ fn who(out: &mut Layout, finding: &Finding) {
             out.field(label, &name(value, 512));
         }
     }
-    let agent =
-        actor.user_agent.as_deref().map_or(String::new(), |agent| format!(" (user agent {})", name(agent, 160)));
+    let agent = match (actor.user_agent.as_deref(), actor.tool_by) {
+        (Some(agent), ToolBy::UserAgent) => format!(": {}", name(agent, 160)),
+        (Some(agent), _) => format!(" (user agent {})", name(agent, 160)),
+        (None, _) => String::new(),
+    };
     out.field("With", &format!("{}{}{agent}", actor.tool.name(), actor.tool_by.caution()));
     let place = match &actor.place {
         SourceAddress::Ip(ip) => ip.to_string(),

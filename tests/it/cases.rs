@@ -87,6 +87,10 @@ fn deletion_of_a_replica_destroys_no_data_and_it_can_be_made_again() {
         &["primary or a replica isn't known", "--region PRIMARY_REGION --key-id mrk-1234", "cancel-key-deletion"],
         &[DESTROYED],
     );
+    // Nor is it otherwise for a key in a Region that this guard doesn't know.
+    let elsewhere = sample(REPLICA).to_string().replace("eu-central-1", "nz-north-1");
+    let elsewhere = text(serde_json::from_str(&elsewhere).unwrap(), None, SOON);
+    assert_has(&elsewhere, &["its related keys in other Regions"], &[DESTROYED]);
     // A Region that no ARN can be built from never reaches a command.
     let hostile = KeyMetadata { multi_region: MultiRegion::Replica("x; id".into()), ..answer("PendingDeletion") };
     assert_has(&text(sample(REPLICA), Some(hostile), SOON), &["--region PRIMARY_REGION"], &["--region x"]);
@@ -108,17 +112,15 @@ fn deletion_of_a_primary_waits_for_its_replicas_and_one_without_any_is_the_only_
 
 #[test]
 fn deleted_replica_is_not_gone_for_good() {
-    for name in ["key-deleted-multi-region-key-native"] {
-        let mut finding = found(sample(name));
-        finding.facts = KeyFacts::unknown(Why::NotFound);
-        let alert = Alert::of(&finding, ARRIVAL);
-        assert_has(
-            &alert.text,
-            &["deleted in this Region", "replicate-key --region PRIMARY_REGION", "waiting period begins now"],
-            &["deleted for good", "KMS destroyed the key:", "knows no such key: it is deleted already"],
-        );
-        assert!(alert.ocsf.contains("related keys in other Regions"), "{}", alert.ocsf);
-    }
+    let mut finding = found(sample("key-deleted-multi-region-key-native"));
+    finding.facts = KeyFacts::unknown(Why::NotFound);
+    let alert = Alert::of(&finding, ARRIVAL);
+    assert_has(
+        &alert.text,
+        &["deleted in this Region", "replicate-key --region PRIMARY_REGION", "waiting period begins now"],
+        &["deleted for good", "KMS destroyed the key:", "knows no such key: it is deleted already"],
+    );
+    assert!(alert.ocsf.contains("related keys in other Regions"), "{}", alert.ocsf);
     let single = text(sample("key-deleted-native"), None, SOON);
     assert_has(&single, &["deleted for good"], &["replicate-key"]);
 }
@@ -132,9 +134,11 @@ fn disabled_multi_region_key_is_lost_in_this_region_only_and_replicas_raise_noth
         assert_eq!(severity, Severity::Medium);
         assert_has(&alert.text, &["in this Region"], &["what is encrypted under it can't be read"]);
     }
-    for material in ["material-deleted-multi-region-key"] {
-        assert_has(&text(sample(material), None, SOON), &["own copies of the material"], &["nothing under it"]);
-    }
+    let material = text(sample("material-deleted-multi-region-key"), None, SOON);
+    assert_has(&material, &["own copies of the material"], &["nothing under it"]);
+    let mut event = sample("policy-use-denied-to-all-but-the-root-user");
+    event["detail"]["resources"][0]["ARN"] = format!("arn:aws:kms:eu-west-1:111122223333:key/mrk-{:032}", 1).into();
+    assert_has(&text(event, None, SOON), &["have their own policies"], &["can't be read"]);
 }
 
 #[test]
@@ -182,12 +186,13 @@ fn deleted_material_that_leaves_the_key_enabled_loses_no_data() {
     const LOST: &str = "nothing under it can be read";
     let name = "material-deleted-waiting-for-rotation";
     let id = "123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0";
-    assert_has(&text(sample(name), None, SOON), &["waiting for its rotation", id], &[LOST]);
+    let lost = [LOST, "lost its key material"];
+    assert_has(&text(sample(name), None, SOON), &["waiting for its rotation", id], &lost);
     let enabled = || Some(answer("Enabled"));
-    assert_has(&text(sample(name), enabled(), SOON), &["KMS still answers", "rotation", "this may lag"], &[LOST]);
+    assert_has(&text(sample(name), enabled(), SOON), &["KMS still answers", "rotation", "this may lag"], &lost);
     assert_has(&text(sample(name), enabled(), LATER), &["is Enabled now"], &[LOST, "import-key-material"]);
-    let (lost, severity) = alert(sample(name), Some(answer("PendingImport")), LATER);
-    assert_has(&lost.text, &[LOST, &format!("--import-type EXISTING_KEY_MATERIAL --key-material-id {id}")], &[]);
+    let (gone, severity) = alert(sample(name), Some(answer("PendingImport")), LATER);
+    assert_has(&gone.text, &[LOST, &format!("--import-type EXISTING_KEY_MATERIAL --key-material-id {id}")], &[]);
     assert_eq!(severity, alert(sample(name), enabled(), LATER).1);
 }
 
