@@ -124,6 +124,9 @@ fn related_keys(finding: &mut Finding) {
     if let Some(OfRelated(_, meaning, way_back)) = OF_RELATED.iter().find(|of| of.0 == kind) {
         (finding.meaning, finding.way_back) = (meaning, way_back);
     }
+    if matches!(part, Some(MultiRegion::Primary(_))) && deletion {
+        finding.way_back = finding.detection.way_back;
+    }
     if kind == Kind::KeyDeleted {
         finding.happened = "deleted in this Region".into();
     }

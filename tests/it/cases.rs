@@ -1,11 +1,15 @@
 //! What an alert says in the cases where the catalogue's sentence alone would be wrong, with what KMS would answer.
 
 use kms_key_guard::assess::assess;
+#[cfg(feature = "watch")]
+use kms_key_guard::at_risk::AtRisk;
 use kms_key_guard::catalogue::{Activity, Severity};
 use kms_key_guard::config::Rules;
 use kms_key_guard::detect::{OptIns, detect};
 use kms_key_guard::event::Event;
 use kms_key_guard::finding::{Deadline, Finding};
+#[cfg(feature = "watch")]
+use kms_key_guard::key::KeyArn;
 use kms_key_guard::key::{Fact, KeyFacts, KeyMetadata, LastUsage, MultiRegion, Why};
 use kms_key_guard::render::Alert;
 use serde_json::{Value, json};
@@ -103,7 +107,7 @@ fn deletion_of_a_primary_waits_for_its_replicas_and_one_without_any_is_the_only_
         Some(KeyMetadata { multi_region: MultiRegion::Primary(replicas), ..answer(state) })
     };
     let waits = text(sample(REPLICA), primary(&["us-east-1"], "PendingReplicaDeletion"), SOON);
-    assert_has(&waits, &["waiting period begins when its last replica is deleted"], &["replicate-key --", DESTROYED]);
+    assert_has(&waits, &["waiting period begins when its last replica is deleted"], &["replicate-key", DESTROYED]);
     assert_has(&text(sample(REPLICA), primary(&[], "PendingDeletion"), SOON), &[DESTROYED], &["related keys"]);
     let many: Vec<_> = (0..10_000).map(|_| "us-east-1").collect();
     let (alert, _) = alert(sample(REPLICA), primary(&many, "PendingReplicaDeletion"), SOON);
@@ -371,6 +375,17 @@ fn expected_rotation_of_a_key_in_use_stays_below_high_unless_the_key_is_protecte
     }
     let other = Rules { protected_keys: vec!["1234abcd-12ab-34cd-56ef-1234567890ab".into()], ..expected };
     assert_eq!(severity(&other), Severity::Medium);
+}
+
+#[cfg(feature = "watch")]
+#[test]
+fn protected_key_that_the_sweep_finds_at_risk_is_critical_too() {
+    let arn: KeyArn = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab".parse().unwrap();
+    let key = AtRisk::of(arn.clone(), answer("Disabled"), ARRIVAL).unwrap();
+    let severity =
+        |protected_keys| assess(&key.finding(ARRIVAL), &Rules { protected_keys, ..Rules::default() }).severity;
+    assert_eq!(severity(vec![]), Severity::Medium);
+    assert_eq!(severity(vec![arn.to_string()]), Severity::Critical);
 }
 
 #[test]
