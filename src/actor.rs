@@ -29,6 +29,8 @@ pub struct Actor {
     pub mfa: Mfa,
     /// With what.
     pub tool: Tool,
+    /// Where that is known from.
+    pub tool_by: ToolBy,
     /// What the caller's program says it is.
     pub user_agent: Option<String>,
     /// From where.
@@ -137,6 +139,8 @@ pub enum Tool {
     CloudFormation,
     /// The AWS CDK.
     Cdk,
+    /// Another program that is known by this name.
+    Known(&'static str),
     /// An AWS SDK.
     Sdk,
     /// An AWS service.
@@ -149,11 +153,6 @@ pub enum Tool {
 }
 
 impl Tool {
-    /// Whether only the user agent names it, which the caller chooses.
-    pub fn is_by_user_agent(self) -> bool {
-        !matches!(self, Self::CloudFormation | Self::Service | Self::Other | Self::Unknown)
-    }
-
     /// The name in a sentence: "with …".
     pub fn name(self) -> &'static str {
         match self {
@@ -164,10 +163,35 @@ impl Tool {
             Self::Pulumi => "Pulumi",
             Self::CloudFormation => "CloudFormation",
             Self::Cdk => "the AWS CDK",
+            Self::Known(name) => name,
             Self::Sdk => "an AWS SDK",
             Self::Service => "an AWS service",
             Self::Other => "another program",
             Self::Unknown => "an unknown program",
+        }
+    }
+}
+
+/// Where the tool is known from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ToolBy {
+    /// From what AWS itself fills in, or nothing is known.
+    #[default]
+    Aws,
+    /// From the user agent.
+    UserAgent,
+    /// From the name of the role or the session.
+    Name,
+}
+
+impl ToolBy {
+    /// What to think of it, after the tool's name.
+    pub fn caution(self) -> &'static str {
+        match self {
+            Self::Aws => "",
+            // Anybody can set it.
+            Self::UserAgent => ", says its user agent",
+            Self::Name => ", by the name of the role or session",
         }
     }
 }
@@ -191,9 +215,11 @@ impl Actor {
     pub fn of(record: &Record) -> Self {
         let identity = &record.identity;
         let who = who(identity);
+        let (tool, tool_by) = tool(record, &who);
         Self {
             mfa: mfa(&who, identity),
-            tool: tool(record),
+            tool,
+            tool_by,
             place: place(record.source_ip.as_deref()),
             cross_account: match (&identity.account, &record.recipient_account) {
                 (Some(caller), Some(owner)) => is_account_id(caller) && is_account_id(owner) && caller != owner,
@@ -348,36 +374,101 @@ fn mfa(who: &Who, identity: &Identity) -> Mfa {
     }
 }
 
-fn tool(record: &Record) -> Tool {
-    let agent = record.user_agent.as_deref().unwrap_or_default();
-    let has = |mark: &str| agent.to_ascii_lowercase().contains(mark);
+/// Programs by a mark in their user agent, in lower case. In order: most of them call through an SDK and name it too.
+static AGENTS: [(&str, Tool); 24] = [
+    ("c7n/", CLOUD_CUSTODIAN),
+    ("cloudcustodian/", CLOUD_CUSTODIAN),
+    ("cloud-custodian", CLOUD_CUSTODIAN),
+    ("aws-nuke", AWS_NUKE),
+    ("cloud-nuke", CLOUD_NUKE),
+    ("ansible", Tool::Known("Ansible")),
+    ("steampipe", Tool::Known("Steampipe")),
+    ("prowler", Tool::Known("Prowler")),
+    ("crossplane", CROSSPLANE),
+    ("upbound-provider", CROSSPLANE),
+    ("aws-controllers-k8s", Tool::Known("AWS Controllers for Kubernetes")),
+    ("spire", SPIRE),
+    ("opentofu", Tool::OpenTofu),
+    ("pulumi", Tool::Pulumi),
+    ("terraform", Tool::Terraform),
+    ("aws-cdk", Tool::Cdk),
+    ("cdk-toolkit", Tool::Cdk),
+    ("aws-cli/", Tool::Cli),
+    ("aws-tools", Tool::Known("AWS Tools for PowerShell")),
+    ("boto3/", BOTO),
+    ("botocore/", BOTO),
+    ("aws-sdk-", Tool::Sdk),
+    ("aws-sdk/", Tool::Sdk),
+    ("exec-env/", Tool::Sdk),
+];
+
+/// Programs by a part of the names that their roles and sessions are usually given, in lower case: some have no user agent
+/// of their own.
+static NAMES: [(&str, Tool); 7] = [
+    ("cloud-custodian", CLOUD_CUSTODIAN),
+    ("cloudcustodian", CLOUD_CUSTODIAN),
+    ("c7n", CLOUD_CUSTODIAN),
+    ("aws-nuke", AWS_NUKE),
+    ("cloud-nuke", CLOUD_NUKE),
+    ("spire", SPIRE),
+    ("crossplane", CROSSPLANE),
+];
+
+/// AWS services that act for others, by the name that AWS fills in.
+static SERVICES: [(&str, Tool); 4] = [
+    ("cloudformation.amazonaws.com", Tool::CloudFormation),
+    ("ssm.amazonaws.com", Tool::Known("AWS Systems Manager, such as an Automation or a remediation of AWS Config")),
+    ("config.amazonaws.com", Tool::Known("AWS Config")),
+    ("controltower.amazonaws.com", Tool::Known("AWS Control Tower")),
+];
+
+const CLOUD_CUSTODIAN: Tool = Tool::Known("Cloud Custodian");
+const AWS_NUKE: Tool = Tool::Known("aws-nuke");
+const CLOUD_NUKE: Tool = Tool::Known("cloud-nuke");
+const CROSSPLANE: Tool = Tool::Known("Crossplane");
+const SPIRE: Tool = Tool::Known("SPIRE");
+const BOTO: Tool = Tool::Known("Python's AWS SDK (boto3)");
+
+fn tool(record: &Record, who: &Who) -> (Tool, ToolBy) {
+    let agent = record.user_agent.as_deref().unwrap_or_default().to_ascii_lowercase();
     let invoked_by = record.identity.invoked_by.as_deref();
     // AWS itself fills these two; the user agent is only what the caller says.
     let services = [invoked_by, record.source_ip.as_deref()];
-    // In order: CloudFormation, Terraform and the like call through an SDK and name it too.
-    if services.contains(&Some("cloudformation.amazonaws.com")) {
-        Tool::CloudFormation
-    } else if has("opentofu") {
-        Tool::OpenTofu
-    } else if has("terraform") {
-        Tool::Terraform
-    } else if has("pulumi") {
-        Tool::Pulumi
-    } else if has("aws-cdk") || has("cdk-toolkit") {
-        Tool::Cdk
-    } else if has("aws-cli/") {
-        Tool::Cli
-    } else if record.from_console || CONSOLE.iter().any(|mark| has(mark)) {
-        Tool::Console
-    } else if ["aws-sdk-", "boto3/", "botocore/", "aws-sdk/", "exec-env/"].iter().any(|mark| has(mark)) {
-        Tool::Sdk
-    } else if invoked_by.is_some() || matches!(place(record.source_ip.as_deref()), SourceAddress::Service(_)) {
-        Tool::Service
-    } else if agent.is_empty() {
-        Tool::Unknown
-    } else {
-        Tool::Other
+    if let Some((_, tool)) = SERVICES.iter().find(|(service, _)| services.contains(&Some(*service))) {
+        return (*tool, ToolBy::Aws);
     }
+    let by_agent = AGENTS.iter().find(|(mark, _)| has_word(&agent, mark)).map(|(_, tool)| *tool);
+    // What a program is called says more than the SDK that it calls through.
+    if by_agent.is_none_or(|tool| matches!(tool, Tool::Sdk | BOTO)) {
+        let names = match who {
+            Who::Role { role, session } => [Some(role.as_str()), session.as_deref()],
+            Who::WebIdentity { role, session, .. } => [Some(role.as_str()), Some(session.as_str())],
+            Who::IamUser(user) => [Some(user.as_str()), None],
+            _ => [None, None],
+        };
+        let names = names.map(|name| name.unwrap_or_default().to_ascii_lowercase());
+        if let Some((_, tool)) = NAMES.iter().find(|(mark, _)| names.iter().any(|name| has_word(name, mark))) {
+            return (*tool, ToolBy::Name);
+        }
+    }
+    let console = || record.from_console || CONSOLE.iter().any(|mark| agent.contains(mark));
+    match by_agent {
+        Some(tool) if tool != Tool::Sdk && tool != BOTO => (tool, ToolBy::UserAgent),
+        _ if console() => (Tool::Console, ToolBy::Aws),
+        Some(tool) => (tool, ToolBy::UserAgent),
+        None if invoked_by.is_some() || matches!(place(record.source_ip.as_deref()), SourceAddress::Service(_)) => {
+            (Tool::Service, ToolBy::Aws)
+        }
+        None if agent.is_empty() => (Tool::Unknown, ToolBy::Aws),
+        None => (Tool::Other, ToolBy::Aws),
+    }
+}
+
+/// Whether a word of the text begins with the mark: "inspire" isn't SPIRE.
+fn has_word(text: &str, mark: &str) -> bool {
+    let begins =
+        |at: usize| !text.get(..at).is_some_and(|before| before.ends_with(|c: char| c.is_ascii_alphanumeric()));
+    text.match_indices(mark).any(|(at, _)| begins(at))
 }
 
 /// What the user agents of console sessions hold, in lower case.
@@ -551,8 +642,31 @@ mod tests {
         let called = |agent: &str, place: &str| actor(json!({"type": "IAMUser"}), agent, place).tool;
         assert_eq!(called("cloudformation.amazonaws.com", "cloudformation.amazonaws.com"), Tool::CloudFormation);
         assert_eq!(called("autoscaling.amazonaws.com", "autoscaling.amazonaws.com"), Tool::Service);
-        assert_eq!(tool("Boto3/1.40 md/Botocore#1.40"), Tool::Sdk);
+        assert_eq!(tool("Boto3/1.40 md/Botocore#1.40"), BOTO);
+        assert_eq!(tool("aws-sdk-java/2.33.4"), Tool::Sdk);
+        assert_eq!(tool("c7n/0.9.46 md/Botocore#1.40 ua/2.1 os/linux"), CLOUD_CUSTODIAN);
+        assert_eq!(tool("CloudCustodian/0.8.42 Python/3.6"), CLOUD_CUSTODIAN);
+        assert_eq!(tool("APN/1.0 Ansible/2.17.1 Boto3/1.40"), Tool::Known("Ansible"));
+        assert_eq!(
+            called("ssm.amazonaws.com", "ssm.amazonaws.com").name().split(',').next(),
+            Some("AWS Systems Manager")
+        );
         assert_eq!(tool("curl/8"), Tool::Other);
         assert_eq!(tool(""), Tool::Unknown);
+    }
+
+    #[test]
+    fn the_tool_without_a_user_agent_of_its_own_is_told_by_the_role_or_session() {
+        let by = |role: &str, session: &str, agent: &str| {
+            let arn = format!("arn:aws:sts::111122223333:assumed-role/{role}/{session}");
+            let actor = actor(json!({"type": "AssumedRole", "arn": arn}), agent, "192.0.2.1");
+            (actor.tool, actor.tool_by)
+        };
+        assert_eq!(by("spire-server", "1", "aws-sdk-go-v2/1.39"), (SPIRE, ToolBy::Name));
+        assert_eq!(by("ops", "aws-nuke-7", "aws-sdk-go-v2/1.39"), (AWS_NUKE, ToolBy::Name));
+        assert_eq!(by("inspire-app", "x", "aws-sdk-go-v2/1.39"), (Tool::Sdk, ToolBy::UserAgent));
+        // A person with the CLI in that role is no SPIRE.
+        assert_eq!(by("spire-server", "1", "aws-cli/2.31.0"), (Tool::Cli, ToolBy::UserAgent));
+        assert!(ToolBy::UserAgent.caution().contains("says") && ToolBy::Aws.caution().is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use time::{Duration, OffsetDateTime};
 
 use crate::actor::{Mfa, Tool, Who};
-use crate::catalogue::{Kind, Severity};
+use crate::catalogue::{Activity, Kind, Severity};
 use crate::config::Rules;
 use crate::detect::SHORTEST_WAITING_PERIOD_DAYS;
 use crate::escape::name;
@@ -24,21 +24,23 @@ pub struct Rule {
 
 /// The rules, in the order in which an alert gives its reasons.
 #[rustfmt::skip]
-pub static RULES: [Rule; 18] = [
-    Rule { levels: 1, when: "the key was used in the 7 days before", applies: used_recently, may_apply: use_unknown },
+pub static RULES: [Rule; 20] = [
+    Rule { levels: 10, when: "the key is one of `ProtectedKeys`", applies: protected, may_apply: never },
+    Rule { levels: 1, when: "the key was used in the 7 days before, and no expected principal did it", applies: used_recently, may_apply: use_unknown },
     Rule { levels: 1, when: "somebody holds grants on the key", applies: grants_held, may_apply: grants_unknown },
-    Rule { levels: 1, when: "deletion was scheduled with the shortest waiting period, 7 days", applies: shortest_wait, may_apply: never },
+    Rule { levels: 1, when: "deletion was scheduled with the shortest waiting period, 7 days, and no expected principal did it", applies: shortest_wait, may_apply: never },
     Rule { levels: 1, when: "imported key material expires within 7 days", applies: expires_soon, may_apply: never },
     Rule { levels: 1, when: "imported key material expires within 24 hours", applies: expires_tomorrow, may_apply: never },
     Rule { levels: 1, when: "the whole CloudHSM cluster was deleted", applies: cluster_deleted, may_apply: never },
     Rule { levels: 1, when: "the account's root user did it", applies: by_root, may_apply: never },
     Rule { levels: 1, when: "an IAM user did it without a second factor", applies: without_mfa, may_apply: never },
-    Rule { levels: 1, when: "the key is a multi-Region primary", applies: multi_region_primary, may_apply: may_be_primary },
+    Rule { levels: 1, when: "the deletion of a multi-Region primary was scheduled", applies: multi_region_primary, may_apply: may_be_primary },
     Rule { levels: 1, when: "the key policy was changed while the key is pending deletion", applies: policy_while_pending, may_apply: may_be_pending },
     Rule { levels: 1, when: "a key that the sweep found at risk will be lost within 7 days", applies: lost_within_a_week, may_apply: never },
     Rule { levels: 2, when: "a key that the sweep found at risk will be lost within the last of `REMINDER_DAYS`", applies: lost_at_the_last_reminder, may_apply: never },
     Rule { levels: -1, when: "the key was never used since it was created", applies: never_used, may_apply: never },
     Rule { levels: -1, when: "an expected principal did it", applies: expected_principal, may_apply: never },
+    Rule { levels: -1, when: "a key store's change names no other cluster or proxy: a name, a password or a credential", applies: keeps_its_keys, may_apply: never },
     Rule { levels: -2, when: "only a condition that can't be verified makes a policy a lockout", applies: unverified_lockout, may_apply: never },
     Rule { levels: -1, when: "only a condition that can't be verified makes a policy a cut-off", applies: unverified_cutoff, may_apply: never },
     Rule { levels: -2, when: "the record alone doesn't tell whether a part of the guard still works", applies: unverified_tampering, may_apply: never },
@@ -102,7 +104,9 @@ fn grants_unknown(finding: &Finding) -> bool {
 /// Only keys with such an id have replicas.
 /// <https://docs.aws.amazon.com/kms/latest/developerguide/multi-region-keys-overview.html>
 fn may_be_primary(finding: &Finding) -> bool {
-    finding.key().is_none_or(|key| key.id().starts_with("mrk-")) && is_open(finding, &finding.facts.metadata)
+    finding.detection.kind == Kind::KeyDeletionScheduled
+        && finding.key().is_none_or(|key| key.id().starts_with("mrk-"))
+        && is_open(finding, &finding.facts.metadata)
 }
 
 fn may_be_pending(finding: &Finding) -> bool {
@@ -115,14 +119,35 @@ fn is_open<T>(finding: &Finding, fact: &Fact<T>) -> bool {
         && fact.why_unknown().is_some_and(|why| *why != Why::NotAsked)
 }
 
-fn used_recently(finding: &Finding, _: &Rules) -> Option<String> {
+/// By the key's id, which the related keys of a multi-Region key share, or by its ARN.
+fn protected(finding: &Finding, rules: &Rules) -> Option<String> {
+    let kind = finding.detection.kind;
+    let counts = (finding.activity() == Activity::Create && kind != Kind::KeyLossDenied) || kind == Kind::KeyAtRisk;
+    let is_named = |named: &String| match &finding.subject {
+        Subject::Key(arn) => named == arn.id() || *named == arn.to_string(),
+        // A key in a Region that isn't known has no ARN here.
+        Subject::Unknown { given: Some(given) } => {
+            named == given || given.rsplit_once(":key/").is_some_and(|(_, id)| named == id)
+        }
+        _ => false,
+    };
+    (counts && rules.protected_keys.iter().any(is_named)).then(|| "the key is one of ProtectedKeys".into())
+}
+
+/// What an expected principal retires was in use until then, if its keys are rotated. A use after the event is none before.
+fn used_recently(finding: &Finding, rules: &Rules) -> Option<String> {
     let Some(LastUsage::Used { operation, at }) = finding.facts.last_usage.known() else { return None };
-    (finding.time - *at <= RECENT)
-        .then(|| format!("the key was last used {} ({})", before(finding.time, *at), name(operation, 64)))
+    let recent = (Duration::ZERO..=RECENT).contains(&(finding.time - *at));
+    (recent && expected_principal(finding, rules).is_none())
+        .then(|| format!("the key was last used {} ({})", before(finding, *at), name(operation, 64)))
 }
 
 /// How long before the event, in the unit that fits.
-pub(crate) fn before(time: OffsetDateTime, at: OffsetDateTime) -> String {
+pub(crate) fn before(finding: &Finding, at: OffsetDateTime) -> String {
+    if !finding.time_known {
+        return format!("on {}; the event's time isn't known", at.date());
+    }
+    let time = finding.time;
     let ago = time - at;
     match ago.whole_minutes() {
         ..0 => "after the event".into(),
@@ -139,8 +164,9 @@ fn grants_held(finding: &Finding, _: &Rules) -> Option<String> {
     Some(format!("{more}{} grant{plural} on the key, so something depends on it", grants.count))
 }
 
-fn shortest_wait(finding: &Finding, _: &Rules) -> Option<String> {
+fn shortest_wait(finding: &Finding, rules: &Rules) -> Option<String> {
     let asked = finding.detection.kind == Kind::KeyDeletionScheduled
+        && expected_principal(finding, rules).is_none()
         && finding.origin.waiting_period_days == Some(SHORTEST_WAITING_PERIOD_DAYS);
     asked.then(|| "the request set the shortest waiting period, 7 days".into())
 }
@@ -176,9 +202,15 @@ fn without_mfa(finding: &Finding, _: &Rules) -> Option<String> {
     without.then(|| "an IAM user did it without a second factor".into())
 }
 
+/// Of the other dangers, a primary's replicas keep working.
 fn multi_region_primary(finding: &Finding, _: &Rules) -> Option<String> {
+    let deletion = match finding.detection.kind {
+        Kind::KeyDeletionScheduled => true,
+        Kind::KeyAtRisk => finding.is_pending_deletion(),
+        _ => false,
+    };
     let MultiRegion::Primary(replicas) = &finding.facts.metadata.known()?.multi_region else { return None };
-    Some(match replicas.len() {
+    deletion.then(|| match replicas.len() {
         0 => "the key is a multi-Region primary".into(),
         count => format!("the key is a multi-Region primary with {count} replica{}", if count == 1 { "" } else { "s" }),
     })
@@ -219,6 +251,10 @@ fn expected_principal(finding: &Finding, rules: &Rules) -> Option<String> {
     let role = finding.actor.role_arn.as_deref()?;
     let expected = rules.expected_principals.iter().any(|expected| expected == role);
     expected.then(|| format!("{} is an expected principal", name(role, 256)))
+}
+
+fn keeps_its_keys(finding: &Finding, _: &Rules) -> Option<String> {
+    finding.keeps_its_keys.then(|| "the record names no other cluster or proxy".into())
 }
 
 fn unverified_lockout(finding: &Finding, _: &Rules) -> Option<String> {
@@ -304,9 +340,13 @@ mod tests {
         let mut key = finding("DisableKey", json!({}));
         key.facts.grants = Fact::Known(Grants { count: 2, ..Grants::default() });
         assert_eq!(severity(&key), Severity::High);
+        // What happens to a primary otherwise leaves its replicas as they are.
         key.facts.metadata =
-            Fact::Known(KeyMetadata { multi_region: MultiRegion::Primary(vec![]), ..KeyMetadata::default() });
-        assert_eq!(severity(&key), Severity::Critical);
+            Fact::Known(KeyMetadata { multi_region: MultiRegion::Primary(vec!["r".into()]), ..KeyMetadata::default() });
+        assert_eq!(severity(&key), Severity::High);
+        let mut scheduled = finding("ScheduleKeyDeletion", json!({}));
+        scheduled.facts.metadata = key.facts.metadata.clone();
+        assert_eq!(severity(&scheduled), Severity::Critical);
         let window = |days: i64| {
             severity(&finding(
                 "ScheduleKeyDeletion",

@@ -86,7 +86,7 @@ impl AtRisk {
             Deadline::Unknown => (1, None),
             Deadline::AfterReplicas => (2, None),
             Deadline::Immediate => (3, None),
-            Deadline::None => (4, None),
+            Deadline::None | Deadline::Lifted => (4, None),
         }
     }
 

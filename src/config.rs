@@ -6,7 +6,7 @@ use crate::catalogue::Severity;
 use crate::detect::{OptIns, Settings};
 use crate::error::Error;
 use crate::escape::inert;
-use crate::key::is_account_id;
+use crate::key::{KeyArn, is_account_id, is_whole_key_id};
 use crate::own::OwnStack;
 use crate::policy::TrustedSources;
 
@@ -24,6 +24,8 @@ pub const REPORT_DENIED_ATTEMPTS: &str = "REPORT_DENIED_ATTEMPTS";
 pub const REPORT_LOST_KEY_USE: &str = "REPORT_LOST_KEY_USE";
 /// The roles whose doings are rated a level lower.
 pub const EXPECTED_PRINCIPALS: &str = "EXPECTED_PRINCIPALS";
+/// The keys whose every danger is Critical.
+pub const PROTECTED_KEYS: &str = "PROTECTED_KEYS";
 /// The networks and organizations that the account's own people call from.
 pub const TRUSTED_SOURCES: &str = "TRUSTED_SOURCES";
 /// How long look-ups may delay an alert.
@@ -87,6 +89,8 @@ pub struct Rules {
     pub minimum_severity: Severity,
     /// ARNs of IAM roles.
     pub expected_principals: Vec<String>,
+    /// Ids and ARNs of keys.
+    pub protected_keys: Vec<String>,
     /// The last of [`REMINDER_DAYS`]: from then on a key that the sweep finds at risk is as bad as can be.
     pub last_reminder_days: u8,
 }
@@ -97,6 +101,7 @@ impl Default for Rules {
             settings: Settings::default(),
             minimum_severity: Severity::Informational,
             expected_principals: Vec::new(),
+            protected_keys: Vec::new(),
             last_reminder_days: 1,
         }
     }
@@ -129,6 +134,7 @@ impl Config {
                 },
                 minimum_severity: severity(value(MINIMUM_SEVERITY))?,
                 expected_principals: roles(value(EXPECTED_PRINCIPALS))?,
+                protected_keys: keys(PROTECTED_KEYS, value(PROTECTED_KEYS))?,
                 ..Rules::default()
             },
             enrich_timeout: budget(value(ENRICH_TIMEOUT_MS))?,
@@ -183,6 +189,7 @@ impl WatchConfig {
             findings_topic: topic(FINDINGS_TOPIC_ARN, value(FINDINGS_TOPIC_ARN))?,
             rules: Rules {
                 minimum_severity: severity(value(MINIMUM_SEVERITY))?,
+                protected_keys: keys(PROTECTED_KEYS, value(PROTECTED_KEYS))?,
                 last_reminder_days: reminder_days.last().copied().unwrap_or(1),
                 ..Rules::default()
             },
@@ -261,6 +268,16 @@ fn roles(value: Option<String>) -> Result<Vec<String>, Error> {
         .collect()
 }
 
+/// A list of keys. Aliases won't do: whoever moves one elsewhere would choose which key is meant.
+fn keys(name: &'static str, value: Option<String>) -> Result<Vec<String>, Error> {
+    const TAKES: &str = "key ids and key ARNs, separated by commas, such as 1234abcd-12ab-34cd-56ef-1234567890ab; \
+                         an alias won't do, since it can be moved to another key";
+    let value = value.unwrap_or_default();
+    let keys = value.split(',').map(str::trim).filter(|key| !key.is_empty());
+    let is_key = |key: &str| is_whole_key_id(key.parse::<KeyArn>().as_ref().map_or(key, KeyArn::id));
+    keys.map(|key| if is_key(key) { Ok(key.to_owned()) } else { Err(wrong(name, Some(key), TAKES)) }).collect()
+}
+
 /// Whether this is `arn:PARTITION:iam::ACCOUNT:role/PATH/NAME`.
 pub fn is_role(arn: &str) -> bool {
     let mut parts = arn.splitn(6, ':');
@@ -337,6 +354,10 @@ mod tests {
             ("REPORT_LOST_KEY_USE", "true"),
             ("EXPECTED_PRINCIPALS", "arn:aws:iam::111122223333:role/a, arn:aws-cn:iam::111122223333:role/path/b"),
             ("TRUSTED_SOURCES", "198.51.100.0/24, vpc-0a1b2c3d"),
+            (
+                "PROTECTED_KEYS",
+                "mrk-1234abcd12ab34cd56ef1234567890ab, arn:aws-cn:kms:cn-north-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+            ),
             ("ENRICH_TIMEOUT_MS", "500"),
             ("READER_ROLE_NAME", "kms-key-guard-spoke-reader"),
             ("HUB_ACCOUNT_ID", "111122223333"),
@@ -346,6 +367,7 @@ mod tests {
         assert_eq!(config.rules.minimum_severity, Severity::Medium);
         assert!(config.rules.settings.opt_ins.denied_attempts && config.rules.settings.opt_ins.lost_key_use);
         assert_eq!(config.rules.expected_principals.len(), 2);
+        assert_eq!(config.rules.protected_keys.len(), 2);
         let trusted = TrustedSources::read("198.51.100.0/24,vpc-0a1b2c3d").unwrap();
         assert_eq!(config.rules.settings.trusted_sources, trusted);
         assert_eq!(config.enrich_timeout, Duration::from_millis(500));
@@ -365,6 +387,14 @@ mod tests {
             ("REPORT_LOST_KEY_USE", "1", "true or false"),
             ("EXPECTED_PRINCIPALS", "arn:aws:sts::111122223333:assumed-role/a/b", "ARNs of IAM roles"),
             ("EXPECTED_PRINCIPALS", "arn:aws:iam::111122223333:role/", "ARNs of IAM roles"),
+            ("PROTECTED_KEYS", "alias/payments-db", "an alias won't do"),
+            ("PROTECTED_KEYS", "1234abcd", "key ids and key ARNs"),
+            (
+                "PROTECTED_KEYS",
+                "arn:aws:kms:cn-north-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+                "key ARNs",
+            ),
+            ("PROTECTED_KEYS", "mrk-1234abcd12ab34cd56ef1234567890abc", "key ids"),
             ("TRUSTED_SOURCES", "0.0.0.0/0", "CIDRs other than /0"),
             ("TRUSTED_SOURCES", "example.com", "ids of VPCs"),
             ("ENRICH_TIMEOUT_MS", "2s", "whole milliseconds"),

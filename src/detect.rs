@@ -12,10 +12,12 @@ use crate::actor::Actor;
 use crate::catalogue::{Detection, Kind};
 use crate::escape::inert;
 use crate::event::{
-    CLOUDHSM_EVENT_SOURCE, Event, GUARD_EVENT_SOURCE, KMS_EVENT_SOURCE, Native, Record, Signal, makes_a_key,
+    CLOUDHSM_EVENT_SOURCE, ENDPOINT_DENIED, Event, GUARD_EVENT_SOURCE, KMS_EVENT_SOURCE, Native, Record, Signal,
+    makes_a_key,
 };
 use crate::finding::{self, Assessment, Deadline, Finding, Origin, SPOKE, Source, Step, Subject};
 use crate::key::{KeyArn, KeyFacts, Why, is_cluster_id, is_key_store_id};
+use crate::meaning::{StoreChange, store_change};
 use crate::own::OwnStack;
 use crate::policy::{self, Certainty, Loss, TrustedSources};
 use crate::tamper::{self, Effect};
@@ -145,6 +147,8 @@ struct Case {
     put_back: bool,
     /// Whether it is a danger only if a guard that can't be verified is none.
     unverified: bool,
+    /// What a key store's change means that leaves its keys where they are.
+    store_change: Option<&'static StoreChange>,
 }
 
 /// What the alarm of a spoke says: an event didn't get to the hub, or the queue with such events is empty again.
@@ -189,14 +193,12 @@ fn done(record: &Record, event: &Event, how: (&Settings, OffsetDateTime), case: 
         "UpdateCustomKeyStore" => {
             let changed = record.request.parameters.iter().filter(|name| *name != "customKeyStoreId");
             let changed: Vec<_> = changed.map(|name| inert(name, 64)).collect();
-            if !changed.is_empty() {
-                case.particulars.push(format!("The call set: {}.", changed.join(", ")));
-                let harmless = |name: &String| matches!(name.as_str(), "newCustomKeyStoreName" | "keyStorePassword");
-                if changed.iter().all(harmless) {
-                    let same = "That is its name or its password: it points to the same cluster or proxy as before.";
-                    case.particulars.push(same.into());
-                }
-            }
+            case.particulars.push(match changed.as_slice() {
+                [] => "The record doesn't tell what was changed.".into(),
+                _ => format!("The call set: {}.", changed.join(", ")),
+            });
+            case.store_change = store_change(&record.request.parameters);
+            case.happened = case.store_change.map(|change| change.happened.into());
             Kind::KeyStoreChanged
         }
         "DeleteCustomKeyStore" => Kind::KeyStoreDeleted,
@@ -270,6 +272,9 @@ fn new_policy(
     case.unverified =
         !record.request.bypass_lockout_check && judged.is_some_and(|(_, certainty)| certainty == Certainty::Unverified);
     case.particulars.extend(judgement.map(|judgement| judgement.sentence));
+    if judged.is_some_and(|(loss, _)| loss == Loss::Lockout) {
+        case.particulars.extend(policy.and_then(|policy| policy::let_in(policy, &setting)));
+    }
     Some(match judged {
         Some((Loss::Cutoff, _)) if !record.request.bypass_lockout_check => Kind::KeyPolicyCutoff,
         _ => Kind::KeyPolicyLockout,
@@ -293,6 +298,9 @@ fn failed_call(record: &Record, event: &Event, how: (&Settings, OffsetDateTime),
     if opt_ins.denied_attempts && is_denied(record) && !makes_a_key(&record.event_name) {
         // Only what would have been a danger is an attempt at one: a harmless policy that was refused isn't.
         done(record, event, how, &mut Case::default()).filter(|kind| kind.detection().is_danger())?;
+        if record.error_code.as_deref() == Some(ENDPOINT_DENIED) {
+            case.particulars.push("The policy of the VPC endpoint that the call came through refused it.".into());
+        }
         if !record.request.given {
             case.particulars.push("The record doesn't hold what the call asked for.".into());
         }
@@ -309,6 +317,7 @@ fn is_denied(record: &Record) -> bool {
     let code = record.error_code.as_deref().unwrap_or_default();
     let message = record.error_message.as_deref().unwrap_or_default();
     code.starts_with("AccessDenied")
+        || code == ENDPOINT_DENIED
         || code.ends_with("UnauthorizedOperation")
         || message.contains("is not authorized to perform")
 }
@@ -332,11 +341,14 @@ fn finding_of(kind: Kind, event: &Event, case: Case, now: OffsetDateTime) -> Fin
     let detection = kind.detection();
     let record = event.record();
     let subject = case.subject.unwrap_or_else(|| subject(kind, event));
-    let time = record.and_then(|r| r.event_time).or(event.envelope.time).unwrap_or(now);
+    let time = record.and_then(|r| r.event_time).or(event.envelope.time);
     Finding {
         detection,
-        time,
+        time: time.unwrap_or(now),
+        time_known: time.is_some(),
         happened: case.happened.unwrap_or_else(|| detection.happened.to_owned()),
+        meaning: case.store_change.map_or(detection.meaning, |change| change.meaning),
+        way_back: case.store_change.map_or(detection.way_back, |change| change.way_back),
         deadline: deadline(kind, record, time),
         actor: match (&event.signal, record) {
             (Signal::Native { .. }, _) => Actor::kms(),
@@ -348,6 +360,7 @@ fn finding_of(kind: Kind, event: &Event, case: Case, now: OffsetDateTime) -> Fin
         over: case.over,
         put_back: case.put_back,
         unverified: case.unverified,
+        keeps_its_keys: case.store_change.is_some(),
         replayed: event.envelope.replayed,
         particulars: case.particulars,
         remedy: case.remedy,
@@ -373,7 +386,7 @@ fn subject(kind: Kind, event: &Event) -> Subject {
     }
 }
 
-fn deadline(kind: Kind, record: Option<&Record>, time: OffsetDateTime) -> Deadline {
+fn deadline(kind: Kind, record: Option<&Record>, time: Option<OffsetDateTime>) -> Deadline {
     match (kind, record) {
         (Kind::KeyDeletionScheduled, Some(record)) => {
             if record.response.key_state.as_deref() == Some("PendingReplicaDeletion") {
@@ -382,6 +395,8 @@ fn deadline(kind: Kind, record: Option<&Record>, time: OffsetDateTime) -> Deadli
             if let Some(date) = record.response.deletion_date {
                 return Deadline::At(date, Source::Record);
             }
+            // Nothing can be counted from a time that isn't known.
+            let Some(time) = time else { return Deadline::Unknown };
             let after = |days| time + time::Duration::days(days);
             match waiting_period_days(record) {
                 Some(days) => Deadline::At(after(days), Source::Estimate),
@@ -409,7 +424,7 @@ fn waiting_period_days(record: &Record) -> Option<i64> {
     told.into_iter().flatten().find(|days| (SHORTEST_WAITING_PERIOD_DAYS..=DEFAULT_WAITING_PERIOD_DAYS).contains(days))
 }
 
-fn origin(detection: &Detection, event: &Event, subject: &Subject, time: OffsetDateTime) -> Origin {
+fn origin(detection: &Detection, event: &Event, subject: &Subject, time: Option<OffsetDateTime>) -> Origin {
     let record = event.record();
     let envelope = &event.envelope;
     let event_id = record.and_then(|r| r.event_id.clone());
@@ -445,10 +460,11 @@ fn origin(detection: &Detection, event: &Event, subject: &Subject, time: OffsetD
 
 /// The same for every delivery of the same event, and for every announcement of the same deletion: a replica of a
 /// multi-Region key can be made again and deleted again, on another day.
-fn uid(detection: &Detection, event: &Event, subject: &Subject, time: OffsetDateTime) -> uuid::Uuid {
+fn uid(detection: &Detection, event: &Event, subject: &Subject, time: Option<OffsetDateTime>) -> uuid::Uuid {
     let named = |what: &str, name: &str| finding::named(detection, what, name);
     if let (Kind::KeyDeleted, Subject::Key(arn)) = (detection.kind, subject) {
-        return named("key", &format!("{arn}\n{}", time.to_offset(UtcOffset::UTC).date()));
+        let day = time.map_or_else(|| "unknown".into(), |time| time.to_offset(UtcOffset::UTC).date().to_string());
+        return named("key", &format!("{arn}\n{day}"));
     }
     if let Signal::Test { id: Some(id) } = &event.signal {
         return named("test", &id.to_string());
@@ -605,7 +621,8 @@ mod tests {
         let native = |id: &str| {
             Event::from_value(
                 json!({"id": id, "source": "aws.kms", "detail-type": "KMS CMK Deletion", "resources": [arn],
-                "account": "111122223333", "region": "eu-west-1", "detail": {"key-id": "0f1e2d3c"}}),
+                "time": "2026-11-21T04:00:00Z", "account": "111122223333", "region": "eu-west-1",
+                "detail": {"key-id": "0f1e2d3c"}}),
             )
         };
         let trail = call("DeleteKey", json!({"eventType": "AwsServiceEvent", "resources": [{"ARN": arn}]}));

@@ -172,6 +172,7 @@ pub(crate) fn metadata(key: Described) -> KeyMetadata {
     KeyMetadata {
         state: key.key_state.map(|state| state.as_str().to_owned()),
         origin: key.origin.map(|origin| origin.as_str().to_owned()),
+        spec: key.key_spec.map(|spec| spec.as_str().to_owned()),
         aws_managed: key.key_manager == Some(KeyManagerType::Aws),
         description: key.description.filter(|description| !description.is_empty()),
         deletion_date: key.deletion_date.as_ref().and_then(instant),

@@ -23,6 +23,11 @@ pub const CLOUDHSM_EVENT_SOURCE: &str = "cloudhsm.amazonaws.com";
 pub const API_CALL: &str = "AWS API Call via CloudTrail";
 /// The detail-type of a CloudTrail record about something that a service did by itself.
 pub const SERVICE_EVENT: &str = "AWS Service Event via CloudTrail";
+/// The detail-type of a CloudTrail record about a call through a VPC endpoint, if the trail logs network activity.
+pub const NETWORK_ACTIVITY: &str = "AWS Network Activity Event via CloudTrail";
+/// The error code of a call that the policy of a VPC endpoint refused. Such a call has no other record.
+/// <https://docs.aws.amazon.com/awscloudtrail/latest/userguide/logging-network-events-with-cloudtrail.html>
+pub const ENDPOINT_DENIED: &str = "VpceAccessDenied";
 /// The detail-type of KMS's own notice that a key is gone.
 pub const KEY_DELETION: &str = "KMS CMK Deletion";
 /// The detail-type of KMS's own notice that imported key material expired.
@@ -111,7 +116,7 @@ impl Envelope {
             detail_type: text(event, "detail-type"),
             account: text(event, "account"),
             region: text(event, "region"),
-            time: text(event, "time").and_then(|time| timestamp(&time)),
+            time: instant(event, "time"),
             resources: array(event.get("resources")).filter_map(|v| v.as_str().map(str::to_owned)).collect(),
             replayed: false,
         }
@@ -333,8 +338,10 @@ impl Event {
         }
         let detail = value.get_mut("detail").map(Value::take);
         let signal = match (envelope.detail_type.as_deref(), &detail) {
-            (Some(API_CALL | SERVICE_EVENT) | None, Some(detail)) => cloudtrail(detail, &envelope),
-            (Some(API_CALL | SERVICE_EVENT) | None, None) => Signal::Unreadable("the event has no detail".into()),
+            (Some(API_CALL | SERVICE_EVENT | NETWORK_ACTIVITY) | None, Some(detail)) => cloudtrail(detail, &envelope),
+            (Some(API_CALL | SERVICE_EVENT | NETWORK_ACTIVITY) | None, None) => {
+                Signal::Unreadable("the event has no detail".into())
+            }
             (Some(KEY_DELETION), _) => native(Native::KeyDeletion, detail.as_ref(), &envelope),
             (Some(MATERIAL_EXPIRATION), _) => native(Native::MaterialExpiration, detail.as_ref(), &envelope),
             (Some(other), _) => Signal::Foreign(format!("the detail-type {other:?} isn't one the guard reports")),
@@ -445,10 +452,17 @@ fn cloudtrail(detail: &Value, envelope: &Envelope) -> Signal {
     if !detail.is_object() {
         return Signal::Unreadable(format!("its detail is {}, and a CloudTrail record is an object", kind(detail)));
     }
-    // Network activity repeats calls that have records of their own, and doesn't tell how they ended.
+    // Network activity repeats calls that have records of their own, but for those that a VPC endpoint's policy refused.
     // <https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-events.html>
-    if let Some(category) = text(detail, "eventCategory").filter(|category| category != "Management") {
-        return Signal::Foreign(format!("not a management event: its category is {category:?}"));
+    let by_endpoint = text(detail, "errorCode").as_deref() == Some(ENDPOINT_DENIED);
+    let is_network = envelope.detail_type.as_deref() == Some(NETWORK_ACTIVITY);
+    match text(detail, "eventCategory") {
+        _ if by_endpoint => {}
+        Some(category) if category != "Management" => {
+            return Signal::Foreign(format!("not a management event: its category is {category:?}"));
+        }
+        _ if is_network => return Signal::Foreign("network activity that no VPC endpoint's policy refused".into()),
+        _ => {}
     }
     let (event_name, event_source) = match (text(detail, "eventName"), text(detail, "eventSource")) {
         (Some(name), Some(source)) => (name, source),
@@ -477,8 +491,8 @@ fn record(detail: &Value, event_name: String, event_source: String) -> Record {
     // Converters write a field that CloudTrail left out as empty.
     let present = |field: &str| match &detail[field] {
         Value::Null => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Array(list) => !list.is_empty(),
+        Value::String(text) => !text.trim().is_empty(),
+        Value::Array(list) => !list.iter().all(Value::is_null),
         Value::Object(fields) => !fields.is_empty(),
         _ => true,
     };
@@ -508,7 +522,10 @@ fn record(detail: &Value, event_name: String, event_source: String) -> Record {
             pending_window_days: number(request, "pendingWindowInDays"),
             cluster_id: text(request, "clusterId"),
             key_store_id: text(request, "customKeyStoreId"),
-            parameters: request.as_object().into_iter().flatten().map(|(name, _)| name.clone()).take(16).collect(),
+            parameters: {
+                let given = request.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+                given.map(|(name, _)| name.clone()).take(16).collect()
+            },
             key_material_id: text(request, "keyMaterialId"),
             policy: text(request, "policy"),
             replica_region: text(request, "replicaRegion"),
@@ -585,7 +602,7 @@ mod tests {
         assert!(failed(r#","errorCode":500"#));
         assert!(failed(r#","errorMessage":"no""#));
         assert!(!failed(r#","errorCode":null,"errorMessage":null"#));
-        for empty in [r#""""#, "[]", "{}"] {
+        for empty in [r#""""#, r#"" ""#, "[]", "[null]", "{}"] {
             assert!(!failed(&format!(r#","errorCode":{empty},"errorMessage":{empty}"#)), "{empty}");
             assert!(failed(&format!(r#","errorCode":{empty},"errorMessage":"no""#)), "{empty}");
         }
@@ -610,6 +627,12 @@ mod tests {
         assert!(matches!(Event::read(r#"{"eventSource":"s3.amazonaws.com"}"#).signal, Signal::Foreign(_)));
         let network = r#"{"eventSource":"kms.amazonaws.com","eventName":"ScheduleKeyDeletion","eventCategory":"NetworkActivity"}"#;
         assert!(matches!(Event::read(network).signal, Signal::Foreign(_)));
+        let enveloped = format!(r#"{{"source":"aws.kms","detail-type":"{NETWORK_ACTIVITY}","detail":{network}}}"#);
+        assert!(matches!(Event::read(&enveloped).signal, Signal::Foreign(_)));
+        let without_category = enveloped.replace(r#","eventCategory":"NetworkActivity""#, "");
+        assert!(matches!(Event::read(&without_category).signal, Signal::Foreign(_)));
+        let denied = enveloped.replace(r#""eventName""#, r#""errorCode":"VpceAccessDenied","eventName""#);
+        assert!(matches!(Event::read(&denied).signal, Signal::ApiCall(_)));
     }
 
     #[test]

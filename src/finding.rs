@@ -29,10 +29,16 @@ pub struct Finding {
     pub detection: &'static Detection,
     /// What happened, for the Subject: the catalogue's words, or those that fit this case better.
     pub happened: String,
+    /// What it means, in a sentence: the catalogue's, or one that is true of this case.
+    pub meaning: &'static str,
+    /// Whether and until when it can be undone, likewise.
+    pub way_back: &'static str,
     /// What it is about.
     pub subject: Subject,
-    /// When it happened.
+    /// When it happened; when it arrived, if that isn't known.
     pub time: OffsetDateTime,
+    /// Whether the signal tells when it happened.
+    pub time_known: bool,
     /// Whether the danger that the detection tells of is over: told by what the guard looks after itself.
     pub over: bool,
     /// Whether a part of the guard was put back to what its template says: no danger, and the end of none for certain.
@@ -40,6 +46,8 @@ pub struct Finding {
     /// Whether it is a danger only if something that can't be verified, such as the network a policy spares or a name in the
     /// settings of a part of the guard, isn't the account's own.
     pub unverified: bool,
+    /// Whether a key store's change leaves its keys where they are, as far as the record tells.
+    pub keeps_its_keys: bool,
     /// Whether an archive sent its event again, so that it says nothing about now.
     pub replayed: bool,
     /// Until when it can be undone.
@@ -76,11 +84,15 @@ impl Finding {
         Self {
             detection,
             happened: detection.happened.to_owned(),
+            meaning: detection.meaning,
+            way_back: detection.way_back,
             subject,
             time,
+            time_known: true,
             over: false,
             put_back: false,
             unverified: false,
+            keeps_its_keys: false,
             replayed: false,
             deadline: Deadline::None,
             actor: Actor::default(),
@@ -137,6 +149,13 @@ impl Finding {
     /// The key's state, as KMS said when it was asked.
     pub fn state(&self) -> Option<&str> {
         self.facts.metadata.known()?.state.as_deref()
+    }
+
+    /// The one key material that the event is about, if it names one by a well-formed id.
+    pub fn material_id(&self) -> Option<&str> {
+        let holders = ["requestParameters", "responseElements", "serviceEventDetails"];
+        let id = holders.into_iter().find_map(|holder| self.raw.get(holder)?.get("keyMaterialId")?.as_str())?;
+        (id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
     }
 
     /// What isn't known about the key, each with the reason; nothing where the finding is about the guard.
@@ -277,6 +296,8 @@ pub enum Deadline {
     Unknown,
     /// It has happened.
     Immediate,
+    /// A clock was running, or harm was done, and KMS says that this is over.
+    Lifted,
     /// No clock is running.
     None,
 }

@@ -97,6 +97,19 @@ pub fn is_account_id(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
 }
 
+/// Whether this is a key's id as KMS makes them: a UUID, or `mrk-` and 32 hexadecimal digits.
+pub(crate) fn is_whole_key_id(text: &str) -> bool {
+    let hex = |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
+    match text.strip_prefix("mrk-") {
+        Some(digits) => hex(digits, 32),
+        None => {
+            let mut parts = text.split('-');
+            [8, 4, 4, 4, 12].into_iter().all(|length| parts.next().is_some_and(|part| hex(part, length)))
+                && parts.next().is_none()
+        }
+    }
+}
+
 /// Whether this can be a key's id: a UUID, `mrk-` and 32 hexadecimal digits, or another short name of the same characters.
 fn is_key_id(text: &str) -> bool {
     (1..=128).contains(&text.len())
@@ -134,6 +147,18 @@ impl KeyArn {
     /// The account that owns the key.
     pub fn account(&self) -> &str {
         &self.account
+    }
+
+    /// Whether the id is a multi-Region key's, whose related keys in other Regions have the same one.
+    /// <https://docs.aws.amazon.com/kms/latest/developerguide/multi-region-keys-overview.html>
+    pub fn is_multi_region(&self) -> bool {
+        self.id.starts_with("mrk-")
+    }
+
+    /// The related key in another Region of the same partition.
+    pub fn related(&self, region: &str) -> Option<Self> {
+        let related = Self::new(region, &self.account, &self.id).ok()?;
+        (related.region.partition() == self.region.partition()).then_some(related)
     }
 
     /// The key id: the part after `key/`.
@@ -283,6 +308,8 @@ pub struct KeyMetadata {
     pub state: Option<String>,
     /// Origin: `AWS_KMS`, `EXTERNAL` (imported material), `AWS_CLOUDHSM` or `EXTERNAL_KEY_STORE`.
     pub origin: Option<String>,
+    /// KeySpec, such as `SYMMETRIC_DEFAULT` or `RSA_4096`.
+    pub spec: Option<String>,
     /// Whether AWS manages the key for a service (KeyManager `AWS`); nobody can delete those.
     pub aws_managed: bool,
     /// The description its owner gave it.

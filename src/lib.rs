@@ -23,6 +23,7 @@
 //! | `MINIMUM_SEVERITY` | `Informational`, `Low`, `Medium`, `High` or `Critical` | `Informational` |
 //! | `REPORT_DENIED_ATTEMPTS` | `true` or `false` | `false` |
 //! | `REPORT_LOST_KEY_USE` | `true` or `false` | `false` |
+//! | `PROTECTED_KEYS` | ids and ARNs of keys, separated by commas: whatever puts one at risk is Critical | none |
 //! | `EXPECTED_PRINCIPALS` | ARNs of IAM roles, separated by commas | none |
 //! | `TRUSTED_SOURCES` | CIDRs, `vpc-…`, `vpce-…` and `o-…`, separated by commas: where the account's own people call from | none |
 //! | `ENRICH_TIMEOUT_MS` | milliseconds, 0 to 10000; 0 means no look-ups | `2000` |
@@ -34,7 +35,7 @@
 //!
 //! | variable | takes | default |
 //! |---|---|---|
-//! | `ALERTS_TOPIC_ARN`, `FINDINGS_TOPIC_ARN`, `MINIMUM_SEVERITY` | as above | as above |
+//! | `ALERTS_TOPIC_ARN`, `FINDINGS_TOPIC_ARN`, `MINIMUM_SEVERITY`, `PROTECTED_KEYS` | as above | as above |
 //! | `STACK_NAME` | the stack whose parts it checks | required |
 //! | `LOG_GROUP_NAME` | its own log group, where it finds what its last run left | required |
 //! | `ALERT_LOG_GROUP_NAME` | the alert function's log group, where it finds the ends of dangers that KMS hadn't confirmed | none: no all-clear is sent later |
@@ -52,6 +53,7 @@ pub mod event;
 
 pub mod actor;
 pub mod finding;
+pub mod meaning;
 
 pub mod policy;
 pub mod trail_selectors;

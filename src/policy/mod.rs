@@ -109,21 +109,7 @@ pub fn judge(policy: Option<&str>, setting: &Setting) -> Option<Judgement> {
         Ok(_) => return unclear("The new policy in the record has no statements"),
         Err(fault) => return unclear(&format!("The new policy isn't written as IAM knows it ({fault})")),
     };
-    let policy = Policy {
-        statements,
-        key_arn: setting.key_arn,
-        root: Caller {
-            account,
-            partition: setting.key_arn.and_then(|arn| arn.split(':').nth(1)),
-            region: setting.key_arn.and_then(|arn| arn.split(':').nth(3)),
-            who: Principal::Root,
-            does: Does::Administers,
-            network: Network::Anywhere,
-            organization: None,
-            now: setting.now,
-            variables: document.variables,
-        },
-    };
+    let policy = Policy::of(statements, document.variables, account, setting);
     let places = policy.places(setting.trusted);
     let named = policy.named();
     let everywhere =
@@ -142,6 +128,14 @@ pub fn judge(policy: Option<&str>, setting: &Setting) -> Option<Judgement> {
         return roots_alone;
     }
     lockout.or(roots_alone).or(cutoff)
+}
+
+/// Which roles and users of the account a policy that locks it out still lets change it, in a sentence; None if the policy
+/// can't be read.
+pub fn let_in(policy: &str, setting: &Setting) -> Option<String> {
+    let document = Document::read(policy).ok()?;
+    let statements = document.statements.into_iter().collect::<Result<Vec<_>, _>>().ok()?;
+    Some(Policy::of(statements, document.variables, setting.account?, setting).let_in())
 }
 
 /// The answer from the place where it is the least bad; None if there it is none.
@@ -166,6 +160,24 @@ struct Policy<'a> {
 
 /// Where a caller is.
 type CallSource<'a> = (Network<'a>, Option<&'a str>);
+
+impl<'a> Policy<'a> {
+    fn of(statements: Vec<Statement>, variables: bool, account: &'a str, setting: &Setting<'a>) -> Self {
+        let part = |number| setting.key_arn.and_then(|arn| arn.split(':').nth(number));
+        let root = Caller {
+            account,
+            partition: part(1),
+            region: part(3),
+            who: Principal::Root,
+            does: Does::Administers,
+            network: Network::Anywhere,
+            organization: None,
+            now: setting.now,
+            variables,
+        };
+        Self { statements, key_arn: setting.key_arn, root }
+    }
+}
 
 impl Policy<'_> {
     /// Where the account's callers may be.

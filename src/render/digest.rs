@@ -215,7 +215,7 @@ fn entry(key: &AtRisk, time: OffsetDateTime, now: OffsetDateTime) -> [String; 4]
         Deadline::At(..) => format!("{left}, until {until}"),
         Deadline::AfterReplicas => "no date until its last replica is deleted".into(),
         Deadline::Immediate => "its key material is gone".into(),
-        Deadline::Unknown | Deadline::None => left,
+        Deadline::Unknown | Deadline::None | Deadline::Lifted => left,
     };
     let (name, id) = if name == id { (id, String::new()) } else { (label(name, 256), format!("Key id: {id}")) };
     [name, format!("{state}, {left}"), format!("Last used: {used}"), id]
@@ -246,7 +246,7 @@ fn row(key: &AtRisk, time: OffsetDateTime, now: OffsetDateTime, named: String) -
         Deadline::AfterReplicas => ("no date yet".into(), "its replicas are gone".into()),
         Deadline::Unknown => ("deadline not known".into(), "–".into()),
         Deadline::Immediate => ("none".into(), "–".into()),
-        Deadline::None => ("no deadline".into(), "–".into()),
+        Deadline::None | Deadline::Lifted => ("no deadline".into(), "–".into()),
     };
     let used = match key.facts.last_usage.known() {
         Some(LastUsage::Used { at, .. }) => match (time - *at).whole_days() {

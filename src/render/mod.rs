@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use self::remedy::Remedy;
 use crate::finding::{Finding, Subject};
 use crate::key::{KeyArn, KeyFacts};
+use crate::meaning;
 
 /// The size in bytes that a message with its attributes stays under: SNS takes 262,144.
 /// <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>
@@ -63,6 +64,9 @@ impl fmt::Display for Value {
 impl Alert {
     /// Renders a finding as things stand at `now`.
     pub fn of(finding: &Finding, now: OffsetDateTime) -> Self {
+        let mut corrected = finding.clone();
+        meaning::correct(&mut corrected, now);
+        let finding = &corrected;
         let subject = text::subject(finding, now);
         let remedy = Remedy::of(finding);
         let text = text::body(finding, &remedy, now);

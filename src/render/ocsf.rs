@@ -111,7 +111,7 @@ impl Shape<'_> {
                 o.texts("profiles", ["cloud"]);
                 o.object("product", product);
                 o.put("logged_time", milliseconds(now));
-                o.put("original_time", finding.time.unix_timestamp().to_string());
+                o.put("original_time", finding.time_known.then(|| finding.time.unix_timestamp().to_string()));
                 o.put("event_code", inert(&finding.origin.event_name, 128));
             });
             o.object("cloud", |o| {
@@ -126,7 +126,7 @@ impl Shape<'_> {
                 o.put("title", detection.title);
                 o.put("desc", description(finding));
                 o.texts("types", [detection.id]);
-                o.put("created_time", time);
+                o.put("created_time", finding.time_known.then_some(time));
                 o.object("analytic", |o| {
                     o.put("uid", detection.id);
                     o.put("name", detection.title);
@@ -152,6 +152,9 @@ impl Shape<'_> {
             o.put("risk_details", risk(finding));
             o.object("unmapped", |o| {
                 o.put("base_severity", detection.severity.name());
+                if !finding.time_known {
+                    o.put("time", "unknown: the event tells none, so time is when the guard read it");
+                }
                 o.object("deadline", |o| deadline(o, finding.deadline));
                 o.put("event_id", finding.origin.event_id.as_deref().map(|id| inert(id, 128)));
                 o.put("shared_event_id", finding.origin.shared_event_id.as_deref().map(|id| inert(id, 128)));
@@ -205,6 +208,7 @@ impl Shape<'_> {
         };
         o.put("given_name", given.map(|given| cut(given, 256)));
         if let Some(metadata) = metadata {
+            o.put("spec", metadata.spec.as_deref().map(|spec| cut(spec, 64)));
             o.put("state", metadata.state.as_deref().map(|state| cut(state, 64)));
             o.put("origin", metadata.origin.as_deref().map(|origin| cut(origin, 64)));
             o.put("manager", if metadata.aws_managed { "AWS" } else { "CUSTOMER" });
@@ -437,7 +441,7 @@ fn deadline(o: &mut Object, deadline: Deadline) {
         Deadline::AfterReplicas => "after-replicas",
         Deadline::Unknown => "unknown",
         Deadline::Immediate => "immediate",
-        Deadline::None => "none",
+        Deadline::None | Deadline::Lifted => "none",
     };
     o.put("kind", kind);
     if let Deadline::At(at, source) = deadline {

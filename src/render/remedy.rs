@@ -6,8 +6,9 @@
 use uuid::Uuid;
 
 use crate::catalogue::Kind;
-use crate::finding::{Finding, Step, Subject};
-use crate::key::{KeyArn, Region, is_key_store_id};
+use crate::escape::name;
+use crate::finding::{Deadline, Finding, Step, Subject};
+use crate::key::{KeyArn, MultiRegion, Region, is_key_store_id};
 
 /// How to undo what a finding reports.
 #[derive(Debug, Clone)]
@@ -45,8 +46,18 @@ fn key_steps(finding: &Finding, arn: &KeyArn) -> Vec<Step> {
     let cancel = || Step::run("Cancel the deletion. The key stays disabled:", kms("cancel-key-deletion"));
     let then_enable = || enable("Then enable it, so that it can be used again:");
     let pending = finding.is_pending_deletion();
+    if finding.deadline == Deadline::Lifted {
+        return match finding.state() {
+            Some("Disabled") => vec![enable("Enable the key:")],
+            _ => vec![Step::run("See the key's state:", kms("describe-key"))],
+        };
+    }
     match finding.detection.kind {
-        Kind::KeyDeletionScheduled => vec![cancel(), then_enable()],
+        Kind::KeyDeletionScheduled => {
+            let mut steps = vec![cancel(), then_enable()];
+            steps.extend(replicate(finding, arn, "If it is a replica and KMS has deleted it already, make it again"));
+            steps
+        }
         Kind::KeyDisabled | Kind::KeyMaterialRestored if pending => vec![cancel(), then_enable()],
         Kind::KeyMaterialRestored if finding.state() != Some("Disabled") => Vec::new(),
         Kind::KeyDisabled | Kind::KeyDeletionCancelled | Kind::KeyMaterialRestored => vec![enable("Enable the key:")],
@@ -60,12 +71,16 @@ fn key_steps(finding: &Finding, arn: &KeyArn) -> Vec<Step> {
                 then_enable(),
             ]
         }
-        Kind::KeyAtRisk if pending => vec![cancel(), then_enable()],
+        Kind::KeyAtRisk if pending => {
+            let mut steps = vec![cancel(), then_enable()];
+            steps.extend(replicate(finding, arn, "If it is a replica and KMS has deleted it already, make it again"));
+            steps
+        }
         Kind::KeyAtRisk if finding.state() == Some("Disabled") => vec![enable("Enable the key:")],
         Kind::KeyAtRisk if finding.state() == Some("Unavailable") => connect(finding, arn),
-        Kind::KeyAtRisk => import(&kms).to_vec(),
+        Kind::KeyAtRisk => import(finding, arn, &kms),
         Kind::KeyMaterialDeleted | Kind::KeyMaterialExpired | Kind::KeyMaterialExpiring => {
-            let mut steps = import(&kms).to_vec();
+            let mut steps = import(finding, arn, &kms);
             if pending {
                 steps.insert(0, cancel());
                 steps.push(then_enable());
@@ -102,30 +117,145 @@ fn key_steps(finding: &Finding, arn: &KeyArn) -> Vec<Step> {
             steps
         }
         Kind::KeyDeleted => {
-            vec![Step::say(
-                "The key can't be restored. Find what was encrypted under it, and restore that from copies under other keys.",
-            )]
+            const FIND: &str = "Find what was encrypted under it, and restore that from copies under other keys.";
+            match replicate(finding, arn, "If it was a replica, make it again") {
+                Some(again) => {
+                    vec![again, Step::say(&format!("If no related key is left, the key can't be restored. {FIND}"))]
+                }
+                None => vec![Step::say(&format!("The key can't be restored. {FIND}"))],
+            }
         }
         Kind::KeyLossDenied | Kind::UnreadableSignal => look_up(finding),
         _ => Vec::new(),
     }
 }
 
-/// Importing the same material again. <https://docs.aws.amazon.com/kms/latest/developerguide/importing-keys.html>
-fn import(kms: &impl Fn(&str) -> String) -> [Step; 3] {
-    let wrap = " --wrapping-algorithm RSAES_OAEP_SHA_256 --wrapping-key-spec RSA_4096";
-    let files = " --encrypted-key-material fileb://EncryptedKeyMaterial.bin --import-token fileb://ImportToken.bin";
-    [
-        Step::run(
-            "Get a wrapping key and an import token (both are base64 in the answer):",
-            kms("get-parameters-for-import") + wrap,
+/// Making a deleted replica again; None if the key is none, or is known to be the primary.
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_ReplicateKey.html>
+fn replicate(finding: &Finding, arn: &KeyArn, when: &str) -> Option<Step> {
+    let part = finding.facts.metadata.known().map(|metadata| &metadata.multi_region);
+    let primary = match part {
+        Some(MultiRegion::Replica(region)) => arn.related(region),
+        Some(MultiRegion::Primary(_)) => return None,
+        _ if !arn.is_multi_region() => return None,
+        _ => None,
+    };
+    let from = match &primary {
+        Some(primary) => format!("--region {} --key-id {primary}", primary.region()),
+        None => format!("--region PRIMARY_REGION --key-id {}", arn.id()),
+    };
+    let where_from = if primary.is_some() { "" } else { ", whose Region takes the place of PRIMARY_REGION" };
+    Some(Step::run(
+        &format!(
+            "{when} from its primary{where_from}. It gets the default key policy (unless you add --policy), no tags and no aliases:"
         ),
-        Step::say("Wrap your copy of the same key material with that key, and decode the token."),
-        Step::run(
-            "Import it, without an expiry:",
-            kms("import-key-material") + files + " --expiration-model KEY_MATERIAL_DOES_NOT_EXPIRE",
+        format!("aws kms replicate-key {from} --replica-region {}", arn.region()),
+    ))
+}
+
+/// Where what GetParametersForImport answers is kept.
+const PARAMETERS: &str = " > ImportParameters.json";
+
+/// Encrypts a file under the wrapping key.
+macro_rules! wrap {
+    ($from:literal, $to:literal) => {
+        concat!(
+            "openssl pkeyutl -encrypt -in ",
+            $from,
+            " -out ",
+            $to,
+            " -inkey WrappingPublicKey.der -keyform DER -pubin -pkeyopt rsa_padding_mode:oaep \
+             -pkeyopt rsa_oaep_md:sha256 -pkeyopt rsa_mgf1_md:sha256"
+        )
+    };
+}
+
+/// How key material of a kind is wrapped: the algorithm and the wrapping key's spec, and the commands.
+struct Wrapping {
+    algorithm: &'static str,
+    key_spec: &'static str,
+    steps: &'static [(&'static str, &'static str)],
+}
+
+/// For all material but RSA private keys, which are too long for it.
+static DIRECT: Wrapping = Wrapping {
+    algorithm: "RSAES_OAEP_SHA_256",
+    key_spec: "RSA_4096",
+    steps: &[(
+        "Wrap your copy of the same key material (KeyMaterial.bin):",
+        wrap!("KeyMaterial.bin", "EncryptedKeyMaterial.bin"),
+    )],
+};
+
+/// For RSA private keys: under an AES key, and that under the wrapping key.
+static OVER_AES: Wrapping = Wrapping {
+    algorithm: "RSA_AES_KEY_WRAP_SHA_256",
+    key_spec: "RSA_4096",
+    steps: &[
+        (
+            "Wrap your copy of the same private key (KeyMaterial.bin, PKCS #8 in DER) under a new AES key:",
+            "openssl rand -out AesKey.bin 32 && openssl enc -id-aes256-wrap-pad -iv A65959A6 \
+             -K $(od -An -v -tx1 AesKey.bin | tr -d ' \\n') -in KeyMaterial.bin -out WrappedKeyMaterial.bin",
         ),
-    ]
+        ("Wrap the AES key:", wrap!("AesKey.bin", "WrappedAesKey.bin")),
+        ("Put both together:", "cat WrappedAesKey.bin WrappedKeyMaterial.bin > EncryptedKeyMaterial.bin"),
+    ],
+};
+
+/// For RSA private keys in the China Regions, which don't take the other two.
+static IN_CHINA: Wrapping = Wrapping { algorithm: "SM2PKE", key_spec: "SM2", steps: &[] };
+
+/// Importing the same material again, wrapped as the key's spec asks.
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_GetParametersForImport.html>
+fn import(finding: &Finding, arn: &KeyArn, kms: &impl Fn(&str) -> String) -> Vec<Step> {
+    let spec = finding.facts.metadata.known().and_then(|metadata| metadata.spec.as_deref());
+    let of_rsa = spec.is_some_and(|spec| spec.starts_with("RSA_"));
+    let wrapping = match arn.region().partition().name {
+        "aws-cn" if of_rsa => &IN_CHINA,
+        _ if of_rsa => &OVER_AES,
+        _ => &DIRECT,
+    };
+    let mut steps = Vec::new();
+    let known = |spec: &str| {
+        of_rsa || matches!(spec, "SYMMETRIC_DEFAULT" | "SM2") || spec.starts_with("HMAC_") || spec.starts_with("ECC_")
+    };
+    match spec {
+        None => steps.push(Step::run(
+            "The key's spec isn't known: see it. If it is RSA_…, the algorithm in step 2 is RSA_AES_KEY_WRAP_SHA_256, and the steps are in the runbook (docs/runbook.md, An RSA private key):",
+            kms("describe-key") + " --query KeyMetadata.KeySpec",
+        )),
+        Some(spec) if !known(spec) => steps.push(Step::say(&format!(
+            "How material of the key spec {} is wrapped isn't known to this guard: check the algorithm in the next step in AWS's guide.",
+            name(spec, 64)
+        ))),
+        _ => {}
+    }
+    let parameters = format!(" --wrapping-algorithm {} --wrapping-key-spec {}", wrapping.algorithm, wrapping.key_spec);
+    steps.push(Step::run(
+        "Get a wrapping key and an import token, valid for 24 hours:",
+        kms("get-parameters-for-import") + &parameters + PARAMETERS,
+    ));
+    steps.push(Step::run(
+        "Take them out of the answer:",
+        "jq -r .PublicKey ImportParameters.json | base64 --decode > WrappingPublicKey.der && jq -r .ImportToken ImportParameters.json | base64 --decode > ImportToken.bin".into(),
+    ));
+    steps.extend(wrapping.steps.iter().map(|(what, command)| Step::run(what, (*command).to_owned())));
+    if wrapping.steps.is_empty() {
+        steps.push(Step::say("Wrap your copy of the same private key with SM2PKE into EncryptedKeyMaterial.bin, as AWS's guide for the China Regions says."));
+    }
+    let material = match finding.material_id() {
+        Some(id) if finding.state() != Some("Enabled") => {
+            format!(" --import-type EXISTING_KEY_MATERIAL --key-material-id {id}")
+        }
+        _ => String::new(),
+    };
+    steps.push(Step::run(
+        "Import it, without an expiry:",
+        kms("import-key-material")
+            + " --encrypted-key-material fileb://EncryptedKeyMaterial.bin --import-token fileb://ImportToken.bin --expiration-model KEY_MATERIAL_DOES_NOT_EXPIRE"
+            + &material,
+    ));
+    steps
 }
 
 /// Connecting the store of a key that is Unavailable.
@@ -172,6 +302,10 @@ fn store_steps(finding: &Finding, id: &str) -> Vec<Step> {
             "Check the connection: ConnectionState becomes CONNECTED, or FAILED with the reason:",
             kms("describe-custom-key-stores"),
         )],
+        Kind::KeyStoreChanged if finding.keeps_its_keys => vec![
+            Step::run("See the store's ConnectionState and settings:", kms("describe-custom-key-stores")),
+            Step::run("If it is DISCONNECTED, connect it:", kms("connect-custom-key-store")),
+        ],
         Kind::KeyStoreChanged => {
             let mut steps = vec![Step::run(
                 "Show the cluster or proxy that the store points to now:",
@@ -239,11 +373,11 @@ fn trail_event(finding: &Finding) -> Option<Uuid> {
 
 fn if_refused(finding: &Finding, steps: &[Step]) -> Option<&'static str> {
     let commands = steps.iter().any(|step| step.command.is_some());
-    (commands && finding.is_danger() && finding.key().is_some() && finding.detection.kind != Kind::KeyLossDenied)
-        .then_some(
-            "If KMS answers AccessDenied, the key policy may no longer allow it: use a principal that the policy names \
+    let lasts = finding.is_danger() && finding.deadline != Deadline::Lifted;
+    (commands && lasts && finding.key().is_some() && finding.detection.kind != Kind::KeyLossDenied).then_some(
+        "If KMS answers AccessDenied, the key policy may no longer allow it: use a principal that the policy names \
          (aws kms get-key-policy shows them). If there is none, open a case with AWS Support at once.",
-        )
+    )
 }
 
 fn links(finding: &Finding) -> Vec<(&'static str, String)> {

@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::remedy::{Remedy, history};
 use super::{display_name, key_name};
-use crate::actor::{Actor, Mfa, SourceAddress, Tool, WebSubject, Who};
+use crate::actor::{Actor, Mfa, SourceAddress, Tool, ToolBy, WebSubject, Who};
 use crate::assess::before;
 use crate::catalogue::{Kind, Severity};
 use crate::enrich::MOST_GRANTS;
@@ -143,8 +143,9 @@ fn first_lines(out: &mut Layout, finding: &Finding, now: OffsetDateTime) {
     }
     if has_caller(finding) {
         out.line(&format!("By: {}", person(&finding.actor)));
-        if finding.actor.tool.is_by_user_agent() {
-            out.line(&format!("Tool: {} (by its user agent)", finding.actor.tool.name()));
+        let Actor { tool, tool_by, .. } = finding.actor;
+        if tool_by != ToolBy::Aws && !matches!(tool, Tool::Other | Tool::Unknown) {
+            out.line(&format!("Tool: {}{}", tool.name(), tool_by.caution()));
         }
     }
     let known = |id: &Option<String>| id.clone().unwrap_or_else(|| "not named in a way that can be trusted".into());
@@ -192,7 +193,7 @@ pub(super) fn meaning(finding: &Finding) -> String {
         (Kind::KeyDeletionCancelled, Some("Enabled")) => {
             "The key won't be deleted, and KMS says that it is already Enabled.".into()
         }
-        _ => detection.meaning.to_owned(),
+        _ => finding.meaning.to_owned(),
     }
 }
 
@@ -201,7 +202,7 @@ pub(super) fn way_back(finding: &Finding) -> &'static str {
     match finding.detection {
         _ if finding.over || finding.put_back => "Nothing to do.",
         detection if detection.activity != finding.activity() => "Check the key's state (aws kms describe-key).",
-        detection => detection.way_back,
+        _ => finding.way_back,
     }
 }
 
@@ -244,7 +245,7 @@ pub struct Row {
 pub fn row(finding: &Finding, now: OffsetDateTime) -> Row {
     let left = time_left(finding.deadline, now).map_or(String::new(), |left| format!(", {left}"));
     Row {
-        time: clock(finding.time).replace(" UTC", ""),
+        time: time(finding).replace(" UTC", ""),
         account: finding.account().unwrap_or("?").to_owned(),
         region: finding.region().map_or("?", |region| region.as_str()).to_owned(),
         subject: format!("{}{left}", display_name(finding)),
@@ -294,6 +295,11 @@ pub(super) fn clock(time: OffsetDateTime) -> String {
     text.replace('T', " ").replace('Z', " UTC")
 }
 
+/// When it happened.
+fn time(finding: &Finding) -> String {
+    if finding.time_known { clock(finding.time) } else { "time unknown".into() }
+}
+
 /// The time left for the first screen; None where that says nothing.
 fn deadline(finding: &Finding, now: OffsetDateTime) -> Option<String> {
     Some(match finding.deadline {
@@ -317,10 +323,12 @@ fn deadline(finding: &Finding, now: OffsetDateTime) -> Option<String> {
         Deadline::Unknown => {
             "not known. The key is pending deletion: check the date now (aws kms describe-key).".into()
         }
+        Deadline::Lifted => "no deadline any more, by KMS's answer".into(),
         Deadline::Immediate => "none, it has already happened".into(),
         Deadline::None => match finding.detection.kind {
             Kind::KeyMaterialExpiring => "not known; the record doesn't hold the expiry date".into(),
             Kind::KeyLossDenied | Kind::KeyStoreDeleted | Kind::UnreadableSignal => return None,
+            Kind::KeyStoreChanged if finding.keeps_its_keys => return None,
             Kind::GuardBlind | Kind::GuardTampered => return None,
             _ => "no deadline".into(),
         },
@@ -349,7 +357,7 @@ fn dependants(out: &mut Layout, finding: &Finding) {
     out.section("WHAT DEPENDS ON IT");
     let facts = &finding.facts;
     if let Fact::Known(usage) = &facts.last_usage {
-        out.field("Last used", &last_usage(usage, finding.time));
+        out.field("Last used", &last_usage(usage, finding));
     }
     if let Fact::Known(held) = &facts.grants {
         out.field("Grants", &grants(held));
@@ -484,9 +492,12 @@ fn describe(out: &mut Layout, metadata: &KeyMetadata) {
     }
 }
 
-fn last_usage(usage: &LastUsage, time: OffsetDateTime) -> String {
+fn last_usage(usage: &LastUsage, finding: &Finding) -> String {
     match usage {
-        LastUsage::Used { operation, at } => format!("{} ({}), {}", clock(*at), name(operation, 64), before(time, *at)),
+        LastUsage::Used { operation, at } if finding.time_known => {
+            format!("{} ({}), {}", clock(*at), name(operation, 64), before(finding, *at))
+        }
+        LastUsage::Used { operation, at } => format!("{} ({})", clock(*at), name(operation, 64)),
         LastUsage::Never => "never since it was created".into(),
         LastUsage::NotSince(since) => {
             format!("not since {}, when KMS began to track use; before that, unknown", clock(*since))
@@ -555,7 +566,7 @@ fn who(out: &mut Layout, finding: &Finding) {
             out.field(label, &name(value, 512));
         }
     }
-    out.field("Tool", actor.tool.name());
+    out.field("Tool", &format!("{}{}", actor.tool.name(), actor.tool_by.caution()));
     if let Some(agent) = &actor.user_agent {
         out.field("User agent", &name(agent, 512));
     }
@@ -576,7 +587,7 @@ fn who(out: &mut Layout, finding: &Finding) {
         Mfa::Unknown => "unknown",
     };
     out.field("MFA", mfa);
-    out.field("Call", &format!("{} at {}", name(&finding.origin.event_name, 128), clock(finding.time)));
+    out.field("Call", &format!("{} at {}", name(&finding.origin.event_name, 128), time(finding)));
 }
 
 /// Who it was, in a sentence's worth of words.
@@ -656,7 +667,7 @@ fn about(out: &mut Layout, finding: &Finding) {
         out.field("Region", region.as_str());
     }
     if !has_caller(finding) {
-        out.field("Time", &clock(finding.time));
+        out.field("Time", &time(finding));
     }
     if let Some(technique) = finding.detection.technique {
         let ((id, name), (tactic_id, tactic)) = (technique.id_and_name(), technique.tactic());

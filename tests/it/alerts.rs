@@ -32,6 +32,7 @@ fn known() -> KeyFacts {
         metadata: Fact::Known(KeyMetadata {
             state: Some("PendingDeletion".into()),
             origin: Some("AWS_KMS".into()),
+            spec: Some("SYMMETRIC_DEFAULT".into()),
             description: Some("Card data at rest".into()),
             ..KeyMetadata::default()
         }),

@@ -6,6 +6,7 @@
 mod sound;
 
 mod alerts;
+mod cases;
 #[cfg(feature = "cli")]
 mod command;
 mod docs;

@@ -30,6 +30,7 @@ LONGEST_NAME = {
 OPTED_IN = {
     "AlertEmail": "kms-alerts@example.com",
     "AlarmActionArn": f"arn:aws:sns:{REGION}:123456789012:on-call",
+    "ProtectedKeys": "1234abcd-12ab-34cd-56ef-1234567890ab",
     "ExpectedPrincipals": f"arn:aws:iam::{ACCOUNT}:role/key-admin",
     "TrustedSources": "198.51.100.0/24,vpc-0a1b2c3d",
     "MinimumSeverity": "Low",

@@ -196,6 +196,7 @@ def test_watch_function_is_told_its_settings():
         "FINDINGS_TOPIC_ARN": "<FindingsTopic>",
         "MINIMUM_SEVERITY": "Low",
         "REMINDER_DAYS": "14,2",
+        "PROTECTED_KEYS": OPTED_IN["ProtectedKeys"],
     }
 
 
@@ -210,6 +211,7 @@ def test_function_is_told_its_settings():
         "MINIMUM_SEVERITY": "Informational",
         "REPORT_DENIED_ATTEMPTS": "false",
         "REPORT_LOST_KEY_USE": "false",
+        "PROTECTED_KEYS": "",
         "EXPECTED_PRINCIPALS": "",
         "TRUSTED_SOURCES": "",
         "ENRICH_TIMEOUT_MS": "2000",
@@ -219,11 +221,12 @@ def test_function_is_told_its_settings():
     assert opted_in["FINDINGS_TOPIC_ARN"] == EXISTING_TOPICS["ExistingFindingsTopicArn"]
     assert opted_in["MINIMUM_SEVERITY"] == "Low"
     assert opted_in["REPORT_DENIED_ATTEMPTS"] == opted_in["REPORT_LOST_KEY_USE"] == "true"
+    assert opted_in["PROTECTED_KEYS"] == OPTED_IN["ProtectedKeys"]
     assert opted_in["EXPECTED_PRINCIPALS"] == OPTED_IN["ExpectedPrincipals"]
     assert opted_in["TRUSTED_SOURCES"] == OPTED_IN["TrustedSources"]
     # Lambda takes 4 KB of variables altogether.
     parameters = Stack().template["Parameters"]
-    largest = {name: "r" * parameters[name]["MaxLength"] for name in ("ExpectedPrincipals", "TrustedSources")}
+    largest = {name: "r" * parameters[name]["MaxLength"] for name in ("ProtectedKeys", "ExpectedPrincipals", "TrustedSources")}
     assert len(json.dumps(environment(EXISTING_TOPICS | largest))) < 4096
 
 

@@ -35,6 +35,12 @@ EXAMPLES = {
         ["on-call", "arn:aws:sns:eu-west-1:on-call", "arn:aws:sns:eu-west-1:111122223333:", f"{TOPIC} {TOPIC}", "https://example.com"],
     ),
     "MinimumSeverity": (["Informational", "Low", "Medium", "High", "Critical"], ["", "high", "Fatal", "4"]),
+    "ProtectedKeys": (
+        ["", "1234abcd-12ab-34cd-56ef-1234567890ab", MULTI_REGION_KEY, f"{KEY}, mrk-1234abcd12ab34cd56ef1234567890ab",
+         "arn:aws-cn:kms:cn-north-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"],
+        ["alias/payments-db", "1234abcd", "*", f"{KEY},", f",{KEY}", f"{KEY} {KEY}", f"{KEY}0", "mrk-1234",
+         "arn:aws:kms:eu-west-1:111122223333:alias/payments-db", ",".join([KEY] * 6)],
+    ),
     "ExpectedPrincipals": (
         ["", ROLE, f"{ROLE},{IDENTITY_CENTER_ROLE}", f"{ROLE}, {IDENTITY_CENTER_ROLE}",
          "arn:aws-cn:iam::123456789012:role/ci/deploy@prod"],
