@@ -39,7 +39,7 @@ pub static RULES: [Rule; 20] = [
     Rule { levels: 1, when: "a key that the sweep found at risk will be lost within 7 days", applies: lost_within_a_week, may_apply: never },
     Rule { levels: 2, when: "a key that the sweep found at risk will be lost within the last of `REMINDER_DAYS`", applies: lost_at_the_last_reminder, may_apply: never },
     Rule { levels: -1, when: "the key was never used since it was created", applies: never_used, may_apply: never },
-    Rule { levels: -1, when: "an expected principal did it", applies: expected_principal, may_apply: never },
+    Rule { levels: -1, when: "an expected principal did it, and not to the guard itself", applies: expected_principal, may_apply: never },
     Rule { levels: -1, when: "a key store's change names no other cluster or proxy: a name, a password or a credential", applies: keeps_its_keys, may_apply: never },
     Rule { levels: -2, when: "only a condition that can't be verified makes a policy a lockout", applies: unverified_lockout, may_apply: never },
     Rule { levels: -1, when: "only a condition that can't be verified makes a policy a cut-off", applies: unverified_cutoff, may_apply: never },
@@ -246,8 +246,9 @@ fn never_used(finding: &Finding, _: &Rules) -> Option<String> {
 }
 
 /// By the role alone: whoever assumes a role chooses the session's name, and whoever tags the key its tags.
+/// Whose work on keys is expected may still not switch the guard off.
 fn expected_principal(finding: &Finding, rules: &Rules) -> Option<String> {
-    who(finding)?;
+    who(finding).filter(|_| finding.detection.kind != Kind::GuardTampered)?;
     let role = finding.actor.role_arn.as_deref()?;
     let expected = rules.expected_principals.iter().any(|expected| expected == role);
     expected.then(|| format!("{} is an expected principal", name(role, 256)))
@@ -409,19 +410,18 @@ mod tests {
 
     #[test]
     fn worst_case_counts_every_raise_whose_fact_is_not_known() {
-        let worst = |finding: &Finding| worst_case(finding);
         let mut key = finding("DisableKey", json!({}));
-        assert_eq!(worst(&key), Severity::Medium, "nobody asked");
+        assert_eq!(worst_case(&key), Severity::Medium, "nobody asked");
         for why in
             [Why::Denied, Why::ForbiddenByKeyPolicy, Why::Throttled, Why::TimedOut, Why::NoTime, Why::Unsupported]
         {
             key.facts = KeyFacts::unknown(why.clone());
             // Use and grants; the key isn't a multi-Region one.
-            assert_eq!((severity(&key), worst(&key)), (Severity::Medium, Severity::Critical), "{why:?}");
+            assert_eq!((severity(&key), worst_case(&key)), (Severity::Medium, Severity::Critical), "{why:?}");
             key.facts.grants = Fact::Known(Grants::default());
-            assert_eq!(worst(&key), Severity::High, "{why:?}");
+            assert_eq!(worst_case(&key), Severity::High, "{why:?}");
             key.facts.last_usage = Fact::Known(LastUsage::Never);
-            assert_eq!(worst(&key), Severity::Medium, "{why:?}");
+            assert_eq!(worst_case(&key), Severity::Medium, "{why:?}");
         }
     }
 
@@ -516,6 +516,13 @@ mod tests {
         };
         assert_eq!(tampered("cloudformation.amazonaws.com".into(), "x"), Severity::Medium);
         assert_eq!(tampered(Value::Null, "cloudformation.amazonaws.com"), Severity::Critical);
+        // Nobody's expected work is to switch the guard off: Medium stays Medium.
+        let rules = Rules { expected_principals: vec!["arn:aws:iam::111122223333:role/a".into()], ..Rules::default() };
+        let subject = Subject::Guard { kind: "AWS::Events::Rule", part: "r".into() };
+        let mut by_expected = Finding::noticed(Kind::GuardTampered, subject, None, None, TIME, "x");
+        by_expected.actor.role_arn = rules.expected_principals.first().cloned();
+        by_expected.actor.tool = Tool::CloudFormation;
+        assert_eq!(assess(&by_expected, &rules).severity, Severity::Medium);
         let key = finding("DisableKey", json!({"sourceIPAddress": "cloudformation.amazonaws.com"}));
         assert_eq!(severity(&key), Severity::Medium);
     }

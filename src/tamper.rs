@@ -87,8 +87,6 @@ impl GuardPart {
             Self::Topic => "topic put back",
             Self::Subscription => "subscription's filter taken off",
             Self::Queue => "queue put back",
-            Self::Alarm => "alarm put back",
-            Self::Schedule => "schedule put back",
             _ => "part put back",
         }
     }
@@ -110,12 +108,15 @@ pub fn judge(record: &Record, request: &Value, own: Option<&OwnStack>) -> Option
             particulars.push("That is no name of this guard's stack, so no command is given for it.".to_owned())
         }
         (Some(_), _) => {}
+        (None, _) if !request.is_object() => {
+            particulars.push("The record doesn't hold what the call asked for, nor which one it was about.".to_owned());
+        }
         (None, _) => particulars.push("The record doesn't say which one.".to_owned()),
     }
     let region = record.region.as_deref().and_then(|region| region.parse::<Region>().ok());
     let place = region.as_ref().zip(record.recipient_account.as_deref().filter(|account| is_account_id(account)));
     let effect = match (own, place, trusted) {
-        _ if call.action == "Unsubscribe" => Effect::Unclear,
+        (_, _, Some(_)) if call.action == "Unsubscribe" => Effect::Unclear,
         (Some(own), Some((region, account)), Some(given)) if is_own(given) => {
             match own.restored(call.action, called(part, given), request, Spot { account, region }) {
                 Likeness::Same => Effect::PutBack,
@@ -129,10 +130,10 @@ pub fn judge(record: &Record, request: &Value, own: Option<&OwnStack>) -> Option
     match effect {
         Effect::Harm => {}
         Effect::Unclear if call.action == "Unsubscribe" => particulars.push(
-            "The record holds the subscription's ARN and not whose it was: keyguard doctor and the hourly self-check tell whether severe alerts still reach somebody.".to_owned(),
+            "The record holds the subscription's ARN and not whose it was: keyguard doctor and the self-check tell whether severe alerts still reach somebody.".to_owned(),
         ),
         Effect::Unclear => particulars.push(
-            "That is what the template says, as far as the record tells; keyguard doctor and the hourly self-check compare the rest.".to_owned(),
+            "That is what the template says, as far as the record tells; keyguard doctor and the self-check compare the rest.".to_owned(),
         ),
         Effect::PutBack => particulars.push("That is what the guard's template says.".to_owned()),
     }
@@ -496,15 +497,19 @@ mod tests {
     use crate::event::Event;
     use serde_json::json;
 
-    fn judged(service: &str, event_name: &str, request: Value) -> Option<Tampering> {
+    fn judged_for(own: Option<&OwnStack>, service: &str, event_name: &str, request: Value) -> Option<Tampering> {
         let event = Event::from_value(json!({
             "source": format!("aws.{service}"), "detail-type": "AWS API Call via CloudTrail",
             "detail": {
                 "eventSource": format!("{service}.amazonaws.com"), "eventName": event_name, "awsRegion": "eu-west-1",
-                "requestParameters": request,
+                "recipientAccountId": "111122223333", "requestParameters": request,
             },
         }));
-        judge(event.record().unwrap(), &event.raw["requestParameters"], None)
+        judge(event.record().unwrap(), &event.raw["requestParameters"], own)
+    }
+
+    fn judged(service: &str, event_name: &str, request: Value) -> Option<Tampering> {
+        judged_for(None, service, event_name, request)
     }
 
     /// As the alert function of the stack kms-key-guard judges it.
@@ -513,14 +518,7 @@ mod tests {
             ["alerts", "findings"].map(|topic| format!("arn:aws:sns:eu-west-1:111122223333:kms-key-guard-{topic}"));
         let own =
             OwnStack { stack: "kms-key-guard".into(), function: "kms-key-guard-AlertFunction-1A2B".into(), topics };
-        let event = Event::from_value(json!({
-            "source": format!("aws.{service}"), "detail-type": "AWS API Call via CloudTrail",
-            "detail": {
-                "eventSource": format!("{service}.amazonaws.com"), "eventName": event_name, "awsRegion": "eu-west-1",
-                "recipientAccountId": "111122223333", "requestParameters": request,
-            },
-        }));
-        judge(event.record().unwrap(), &event.raw["requestParameters"], Some(&own))
+        judged_for(Some(&own), service, event_name, request)
     }
 
     fn commands(tampering: &Tampering) -> Vec<&str> {
@@ -586,7 +584,7 @@ mod tests {
         assert_eq!(commands(&done), ["keyguard doctor --region eu-west-1"]);
         let other = put(&pattern.replace("CMK", "Nothing"));
         assert_eq!((other.effect, other.happened.as_str()), (Effect::Harm, "rule changed"));
-        // Without its account and Region the names in it can't be known, and a replay knows no stack.
+        // A replay knows no stack.
         let unknown = judged("events", "PutRule", json!({"name": rule, "eventPattern": pattern})).unwrap();
         assert_eq!(unknown.effect, Effect::Harm);
     }
@@ -664,6 +662,7 @@ mod tests {
             ("cloudformation", "DeleteStackInstances"),
             ("sns", "SetTopicAttributes"),
             ("sns", "SetSubscriptionAttributes"),
+            ("sns", "Unsubscribe"),
             ("sqs", "SetQueueAttributes"),
         ];
         for (service, call) in calls {
@@ -673,7 +672,10 @@ mod tests {
                 json!([]),
                 json!({"name": 7, "functionName": {}, "alarmNames": "x", "muteTargets": [1]}),
             ] {
-                assert_eq!(judged(service, call, request).unwrap().part, "unknown", "{call}");
+                let done = judged_by(service, call, request.clone()).unwrap();
+                assert_eq!((done.part.as_str(), done.effect), ("unknown", Effect::Harm), "{call}");
+                let says = if request.is_object() { "The record doesn't tell which one." } else { "nor which one" };
+                assert!(done.particulars[0].contains(says), "{:?}", done.particulars);
             }
         }
     }
