@@ -9,7 +9,11 @@ use aws_sdk_kms::operation::list_aliases::ListAliasesOutput;
 use aws_sdk_kms::operation::list_grants::{ListGrantsError, ListGrantsOutput};
 use aws_sdk_kms::operation::list_resource_tags::ListResourceTagsOutput;
 use aws_sdk_kms::primitives::DateTime;
-use aws_sdk_kms::types::{AliasListEntry, GrantConstraints, GrantListEntry, KeyMetadata, KeyState, Tag};
+use aws_sdk_kms::types::builders::KeyMetadataBuilder;
+use aws_sdk_kms::types::{
+    AliasListEntry, GrantConstraints, GrantListEntry, KeyMetadata, KeySpec, KeyState, MultiRegionConfiguration,
+    MultiRegionKey, MultiRegionKeyType, Tag,
+};
 use aws_sdk_sns::operation::publish::{PublishError, PublishOutput};
 use aws_sdk_sns::types::error::InternalErrorException;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
@@ -164,6 +168,55 @@ async fn loss_reaches_both_topics_with_what_kms_knows() {
         "severity_id:Number",
     ];
     assert_eq!(names, expected);
+}
+
+/// KMS's answers, with this one to DescribeKey.
+fn kms_says(metadata: impl Fn(KeyMetadataBuilder) -> KeyMetadataBuilder + Send + Sync + 'static) -> Vec<Rule> {
+    let mut rules = kms_answers();
+    rules[0] = mock!(aws_sdk_kms::Client::describe_key).then_output(move || {
+        let metadata = metadata(KeyMetadata::builder().key_id("k")).build().unwrap();
+        DescribeKeyOutput::builder().key_metadata(metadata).build()
+    });
+    rules
+}
+
+#[tokio::test]
+async fn what_kms_answers_changes_what_is_said_and_never_how_severe_it_is() {
+    let text = async |kms: Vec<Rule>, sample: &str, variables: &[(&str, &str)]| {
+        let sent = Sent::default();
+        let severity = answer(&guard(&[sns(&sent)], &kms, variables), sample).await.unwrap().severity.unwrap();
+        (to(&sent, ALERTS).body, severity)
+    };
+    let rsa = kms_says(|key| key.key_state(KeyState::PendingImport).key_spec(KeySpec::Rsa4096));
+    let (body, _) = text(rsa, "material-deleted", &[]).await;
+    assert!(body.contains("RSA_AES_KEY_WRAP_SHA_256") && !body.contains("RSAES_OAEP"), "{body}");
+
+    let replica = kms_says(|key| {
+        let primary = MultiRegionKey::builder().region("us-east-1").build();
+        let kind = MultiRegionConfiguration::builder().multi_region_key_type(MultiRegionKeyType::Replica);
+        let configuration = kind.primary_key(primary).build();
+        key.key_state(KeyState::PendingDeletion).multi_region_configuration(configuration)
+    });
+    let (body, _) = text(replica, "deletion-scheduled-multi-region-key", &[]).await;
+    assert!(body.contains("aws kms replicate-key --region us-east-1 --key-id arn:aws:kms:us-east-1:"), "{body}");
+
+    let enabled = || kms_says(|key| key.key_state(KeyState::Enabled));
+    let (body, severity) = text(enabled(), "deletion-scheduled", &[]).await;
+    assert!(body.contains("KMS still answers Enabled; this may lag"), "{body}");
+    assert_eq!(severity, text(kms_answers(), "deletion-scheduled", &[]).await.1);
+
+    let disabled = || kms_says(|key| key.key_state(KeyState::Disabled));
+    let key = sample_key("key-disabled");
+    let expected = ("EXPECTED_PRINCIPALS", "arn:aws:iam::111122223333:role/platform-admin");
+    assert_eq!(text(disabled(), "key-disabled", &[expected, ("PROTECTED_KEYS", &key)]).await.1, "Critical");
+    assert_ne!(text(disabled(), "key-disabled", &[expected]).await.1, "Critical");
+}
+
+/// The id of the sample's key.
+fn sample_key(sample: &str) -> String {
+    let path = format!("{}/events/{sample}.json", env!("CARGO_MANIFEST_DIR"));
+    let event: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    event["detail"]["resources"][0]["ARN"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()
 }
 
 #[tokio::test]
