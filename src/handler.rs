@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::escape::inert;
 use crate::event::{Event, Signal};
 use crate::finding::Finding;
+use crate::limit::Limits;
 use crate::members::Members;
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
@@ -39,12 +40,13 @@ pub struct Guard {
     members: Option<Members>,
     publisher: Publisher,
     metrics: Metrics,
+    limits: Limits,
 }
 
 /// What became of an event; the function's answer.
 #[derive(Debug, Serialize, PartialEq, Eq)]
 pub struct AlertOutcome {
-    /// `published`, `below-minimum` or `silent`.
+    /// `published`, `below-minimum`, `rate-limited` or `silent`.
     pub outcome: &'static str,
     /// The detection, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,7 +70,7 @@ impl Guard {
     ) -> Self {
         let publisher = Publisher::new(sns, config.alerts_topic.clone(), config.findings_topic.clone());
         let members = config.organization.clone().map(|organization| Members::new(organization, kms.clone(), sts()));
-        Self { config, kms, members, publisher, metrics }
+        Self { config, kms, members, publisher, metrics, limits: Limits::default() }
     }
 
     /// Handles one event of EventBridge.
@@ -96,6 +98,7 @@ impl Guard {
         now: OffsetDateTime,
         left: impl Fn() -> Duration,
     ) -> Result<AlertOutcome, Error> {
+        let began = Instant::now();
         let event = Event::read(payload);
         let Some(mut finding) = detect(&event, &self.config.rules.settings, now) else {
             log_silence(&event);
@@ -108,19 +111,24 @@ impl Guard {
         }
         finding.assessment = assess(&finding, &self.config.rules);
         // Whoever asked for a test waits for it.
-        let held_back =
+        let below =
             finding.worst_case() < self.config.rules.minimum_severity && finding.detection.kind != Kind::GuardTest;
+        let limited = !below && self.limits.hold_back(&finding, now);
         // Before publishing: a topic that was deleted first mustn't silence the mass-event alarm too.
-        self.metrics.finding(&finding, held_back);
-        if held_back {
-            return Ok(finished(&finding, "below-minimum", None));
+        self.metrics.finding(&finding, below || limited);
+        if below || limited {
+            return Ok(finished(&finding, if below { "below-minimum" } else { "rate-limited" }, None));
         }
+        finding.particulars.extend(self.limits.held_back(&finding));
         let alert = Alert::of(&finding, now);
         let begun = Instant::now();
         let answer = self.publisher.publish(&alert, left().saturating_sub(REPORT_RESERVE)).await;
         let publish_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match answer {
-            Ok(()) => Ok(finished(&finding, "published", Some(publish_ms))),
+            Ok(()) => {
+                self.limits.published(&finding, now + began.elapsed());
+                Ok(finished(&finding, "published", Some(publish_ms)))
+            }
             Err(cause) => {
                 log_failure(&finding, &cause, publish_ms);
                 Err(cause)

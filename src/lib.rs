@@ -83,6 +83,8 @@ pub mod publish;
 pub mod log;
 pub mod metrics;
 
+pub mod limit;
+
 pub mod handler;
 
 #[cfg(feature = "watch")]

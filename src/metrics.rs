@@ -17,7 +17,7 @@ pub const DIMENSION: &str = "Function";
 /// How many findings say that a key or key store was put at risk, whether `MINIMUM_SEVERITY` held them back or not. A
 /// repeated delivery counts again. The mass-event alarm watches it.
 pub const KEYS_AT_RISK: &str = "KeysAtRisk";
-/// How many findings `MINIMUM_SEVERITY` held back.
+/// How many findings were held back, by `MINIMUM_SEVERITY` or because the same was published a while before.
 pub const HELD_BACK: &str = "HeldBack";
 
 /// That the watch function did what it was started for. The alarm on it goes off when it is missing.
