@@ -35,6 +35,9 @@ pub const HUB_ACCOUNT_ID: &str = "HUB_ACCOUNT_ID";
 /// The days before a key is lost on which people are reminded of it.
 #[cfg(feature = "watch")]
 pub const REMINDER_DAYS: &str = "REMINDER_DAYS";
+/// The keys that are disabled on purpose.
+#[cfg(feature = "watch")]
+pub const ACKNOWLEDGED_KEYS: &str = "ACKNOWLEDGED_KEYS";
 /// The stack whose parts the watch function checks.
 #[cfg(feature = "watch")]
 pub const STACK_NAME: &str = "STACK_NAME";
@@ -152,6 +155,8 @@ pub struct WatchConfig {
     pub rules: Rules,
     /// How many days before a key is lost people are reminded of it; at least one number, the largest first.
     pub reminder_days: Vec<u8>,
+    /// Ids and ARNs of the keys that are disabled on purpose.
+    pub acknowledged: Vec<String>,
     /// Where the heartbeats of an organization's spokes are, at its hub.
     pub heartbeats: Option<String>,
 }
@@ -179,6 +184,7 @@ impl WatchConfig {
                 ..Rules::default()
             },
             reminder_days,
+            acknowledged: acknowledged(value(ACKNOWLEDGED_KEYS))?,
             heartbeats: value(HEARTBEAT_LOG_GROUP),
         })
     }
@@ -194,6 +200,22 @@ fn reminder_days(value: Option<String>) -> Result<Vec<u8>, Error> {
     days.sort_unstable_by(|a, b| b.cmp(a));
     days.dedup();
     Ok(days)
+}
+
+#[cfg(feature = "watch")]
+fn acknowledged(value: Option<String>) -> Result<Vec<String>, Error> {
+    const TAKES: &str = "ids and ARNs of KMS keys, separated by commas, such as 1234abcd-12ab-34cd-56ef-1234567890ab; no alias, \
+                         since another key can get it";
+    let hex = |id: &str| id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let is_id = |id: &str| match id.strip_prefix("mrk-") {
+        Some(rest) => rest.len() == 32 && hex(rest),
+        None => id.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && id.split('-').all(hex),
+    };
+    let is_key = |key: &str| is_id(key) || key.parse::<crate::key::KeyArn>().is_ok_and(|arn| is_id(arn.id()));
+    let value = value.unwrap_or_default();
+    let keys = value.split(',').map(str::trim).filter(|key| !key.is_empty());
+    keys.map(|key| if is_key(key) { Ok(key.to_owned()) } else { Err(wrong(ACKNOWLEDGED_KEYS, Some(key), TAKES)) })
+        .collect()
 }
 
 fn wrong(name: &'static str, held: Option<&str>, takes: &'static str) -> Error {
@@ -411,6 +433,29 @@ mod tests {
                 error.contains("REMINDER_DAYS") && error.contains(wrong) && error.contains("from 1 to 30"),
                 "{error}"
             );
+        }
+    }
+
+    #[cfg(feature = "watch")]
+    #[test]
+    fn acknowledged_keys_are_ids_and_arns_and_nothing_else() {
+        let id = "1234abcd-12ab-34cd-56ef-1234567890ab";
+        let multi_region = "mrk-1234abcd12ab34cd56ef1234567890ab";
+        let arn = format!("arn:aws:kms:eu-west-1:111122223333:key/{id}");
+        let keys = |value: &str| read_watch(&[("ACKNOWLEDGED_KEYS", value)]).map(|config| config.acknowledged);
+        assert_eq!(keys("").unwrap(), Vec::<String>::new());
+        assert_eq!(keys(&format!("{id}, {arn},{multi_region}")).unwrap(), [id, &arn, multi_region]);
+        for wrong in [
+            "alias/retired",
+            "retired",
+            "1234ABCD-12ab-34cd-56ef-1234567890ab",
+            "1234abcd-12ab-34cd-56ef-1234567890ab0",
+            "mrk-1234",
+            "arn:aws:kms:eu-west-1:111122223333:alias/retired",
+            "arn:aws-cn:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+        ] {
+            let error = keys(&format!("{id},{wrong}")).unwrap_err();
+            assert!(error.starts_with(&format!("ACKNOWLEDGED_KEYS is \"{wrong}\"; it takes ids and ARNs")), "{error}");
         }
     }
 

@@ -293,6 +293,8 @@ pub struct KeyMetadata {
     pub custom_key_store_id: Option<String>,
     /// What it is of a multi-Region key.
     pub multi_region: MultiRegion,
+    /// Whether it is a symmetric encryption key for imported material, and KMS names none: neither imported nor deleted.
+    pub names_no_material: bool,
 }
 
 /// A key's part in a multi-Region key.
