@@ -21,7 +21,7 @@ use crate::limit::Limits;
 use crate::members::Members;
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
-use crate::render::Alert;
+use crate::render::{Alert, display_name};
 
 /// What stays of an invocation's time for publishing, however long look-ups take.
 pub const PUBLISH_RESERVE: Duration = Duration::from_secs(8);
@@ -159,6 +159,9 @@ fn finished(finding: &Finding, outcome: &'static str, publish_ms: Option<u64>) -
         unknown = unknown.join(", "),
         failed_look_ups = failed_look_ups(finding),
         publish_ms,
+        // A mass event is put together of these.
+        key_name = display_name(finding),
+        caller = finding.actor.id().map(|caller| inert(caller, 300)),
         // The watch function looks for these, and sends the all-clear when KMS confirms it.
         unconfirmed = finding.awaits_confirmation().then_some("yes"),
         outcome,
@@ -181,6 +184,8 @@ fn log_failure(finding: &Finding, cause: &Error, publish_ms: u64) {
         uid = %finding.origin.uid,
         failed_look_ups = failed_look_ups(finding),
         publish_ms,
+        key_name = display_name(finding),
+        caller = finding.actor.id().map(|caller| inert(caller, 300)),
         outcome = "failed",
         cause = %cause,
         "alert"

@@ -10,7 +10,6 @@ use std::sync::{Mutex, PoisonError};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::actor::Actor;
 use crate::catalogue::Kind;
 use crate::finding::{Finding, named};
 
@@ -81,12 +80,11 @@ impl Limits {
 /// What one message stands for: every test, or the uses of one key by one caller. A session's name is its caller's choice, so
 /// a role counts as one caller.
 fn what(finding: &Finding) -> Uuid {
-    let Actor { role_arn, arn, principal_id, invoked_by, .. } = &finding.actor;
     let name = match finding.detection.kind {
         Kind::GuardTest => String::new(),
         _ => {
-            let caller = role_arn.as_ref().or(arn.as_ref()).or(principal_id.as_ref()).or(invoked_by.as_ref());
-            format!("{}\n{}", finding.story(), caller.map_or("", String::as_str))
+            let actor = &finding.actor;
+            format!("{}\n{}", finding.story(), actor.role_arn.as_deref().or(actor.id()).unwrap_or_default())
         }
     };
     named(finding.detection, "limit", &name)

@@ -226,8 +226,11 @@ pub(super) fn deaf(
         ));
     }
     let audience = |action: &String| audiences.get(action).cloned().unwrap_or(Audience::Nobody);
-    // What isn't a topic (a function, an OpsItem) is taken to be there.
-    let reached = |action: &String| !is_topic(action) || matches!(audience(action), Audience::Confirmed(..));
+    // The guard's own function tells through the same topics. What else isn't a topic (a function, an OpsItem) is taken to be
+    // there.
+    let own = guard.id("WatchFunction").map(|function| guard.arn("lambda", &format!("function:{function}")));
+    let elsewhere = |action: &String| !is_topic(action) && own.as_ref() != Some(action);
+    let reached = |action: &String| elsewhere(action) || matches!(audience(action), Audience::Confirmed(..));
     if alarm.alarm_actions().iter().any(reached) {
         return None;
     }

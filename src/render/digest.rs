@@ -28,7 +28,7 @@ const MOST_REMEMBERED: usize = 2_000;
 
 /// What a digest holds: the keys by id, checks and whatever else isn't as it should be, each with its state. The next one is
 /// compared with it, so nothing in it changes by itself.
-pub type Held = BTreeMap<String, String>;
+pub type DigestState = BTreeMap<String, String>;
 
 /// The digest, ready to be published to the people's topic alone.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ pub struct Contents<'a> {
     /// The checks of the guard itself.
     pub checks: &'a [Check],
     /// What the last digest held; None if there was none lately, else why it can't be read.
-    pub last: &'a Result<Option<Held>, String>,
+    pub last: &'a Result<Option<DigestState>, String>,
     /// The account.
     pub account: &'a str,
     /// The Region.
@@ -64,7 +64,7 @@ pub struct Contents<'a> {
 
 impl Contents<'_> {
     /// What the digest holds.
-    pub fn held(&self) -> Held {
+    pub fn held(&self) -> DigestState {
         let state = |key: &AtRisk| match key.deadline() {
             Deadline::At(at, _) => format!("{} until {}", key.state(), clock(at)),
             _ => key.state().to_owned(),
@@ -79,7 +79,7 @@ impl Contents<'_> {
     }
 
     /// What the next digest can be compared with, if that isn't too much.
-    pub fn to_remember(&self) -> Option<Held> {
+    pub fn to_remember(&self) -> Option<DigestState> {
         Some(self.held()).filter(|held| held.len() <= MOST_REMEMBERED)
     }
 
@@ -166,7 +166,7 @@ fn subject(contents: &Contents, severity: Severity, failed: usize, now: OffsetDa
     line
 }
 
-fn text(contents: &Contents, subject: &str, held: &Held, ill: &[&Check], now: OffsetDateTime) -> String {
+fn text(contents: &Contents, subject: &str, held: &DigestState, ill: &[&Check], now: OffsetDateTime) -> String {
     let Contents { sweep, region, .. } = contents;
     let mut out = Layout::default();
     out.line(subject);
@@ -222,7 +222,7 @@ fn text(contents: &Contents, subject: &str, held: &Held, ill: &[&Check], now: Of
 }
 
 /// What changed; else why there is a digest all the same.
-fn changes(out: &mut Layout, contents: &Contents, held: &Held) {
+fn changes(out: &mut Layout, contents: &Contents, held: &DigestState) {
     let last = match contents.last {
         Ok(Some(last)) => last,
         Ok(None) => return out.item("No digest of the last three days is remembered, so all of it is new."),

@@ -4,6 +4,7 @@
 //! found broken is read back from there, so that people hear of it once when it breaks and once when it is mended.
 
 mod ends;
+pub mod mass;
 pub mod sweep;
 
 use std::time::{Duration, SystemTime};
@@ -31,7 +32,8 @@ use crate::key::{Region, is_account_id};
 use crate::metrics::{CHECKS_FAILED, DAYS_LEFT, HEARTBEAT, KEYS_IN_DANGER, KEYS_NOT_LOOKED_AT, Metrics, Run};
 use crate::publish::Publisher;
 use crate::render::Alert;
-use crate::render::digest::{Contents, Digest, Held};
+use crate::render::digest::{Contents, Digest, DigestState};
+use crate::render::mass::MassEvent;
 use crate::render::text::why_unknown;
 use crate::watch::sweep::{paced, sweep};
 
@@ -105,7 +107,7 @@ struct Left {
     /// The checks that failed.
     failed: Vec<String>,
     /// What its digest held, or would have.
-    digest: Option<Held>,
+    digest: Option<DigestState>,
 }
 
 /// What became of a run; the function's answer.
@@ -113,12 +115,12 @@ struct Left {
 pub struct WatchOutcome {
     /// `done`.
     pub outcome: &'static str,
-    /// `sweep` or `coverage`.
+    /// `sweep`, `coverage` or `mass-event`.
     pub look: &'static str,
     /// How many keys there are; of a sweep.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<usize>,
-    /// How many of them are in danger; of a sweep.
+    /// How many of them are in danger; of a sweep, or of a mass event as the alert function's log has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_risk: Option<usize>,
     /// How many couldn't be looked at; of a sweep.
@@ -168,6 +170,9 @@ impl Watch {
         now: OffsetDateTime,
         until: Instant,
     ) -> Result<WatchOutcome, Error> {
+        if let Some(time) = mass::alarm(payload) {
+            return self.mass_event(place, time, until).await;
+        }
         let (look, time) = tick(payload)?;
         let (outcome, run) = match look {
             Task::Sweep => self.sweep(place, time, now, until).await?,
@@ -186,6 +191,24 @@ impl Watch {
             "watch"
         );
         Ok(outcome)
+    }
+
+    /// Many keys at once: which, for people. The alarm itself has gone to them as well, on a way of its own.
+    async fn mass_event(&self, place: &Home, time: OffsetDateTime, until: Instant) -> Result<WatchOutcome, Error> {
+        let since = time - mass::LOOK_BACK;
+        // Half of the time is for reading.
+        let by = Instant::now() + until.saturating_duration_since(Instant::now()) / 2;
+        let losses = match self.config.alert_log_group.as_deref() {
+            Some(group) => mass::losses(&self.logs, group, since, by).await,
+            None => Err("ALERT_LOG_GROUP_NAME isn't set".into()),
+        };
+        let at_risk = losses.as_ref().ok().map(Vec::len);
+        let event = MassEvent { time, since, losses, account: &place.account, region: &place.region };
+        self.publisher.tell_people(&event.message(), budget(until)).await?;
+        let (outcome, look) = ("done", "mass-event");
+        info!(look, at_risk, outcome, "watch");
+        let failed = Vec::new();
+        Ok(WatchOutcome { outcome, look, keys: None, at_risk, not_looked_at: None, failed, messages: 1 })
     }
 
     /// Every key in danger: one digest for people, a finding a key for machines, and reminders on their days.
@@ -388,13 +411,13 @@ impl Watch {
 fn left_by(look: &str, line: &str) -> Option<Left> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Line {
+    struct RunLine {
         look: String,
         scheduled_time: String,
         failed: Vec<String>,
-        digest: Option<Held>,
+        digest: Option<DigestState>,
     }
-    let Line { look: of, scheduled_time, failed, digest } = serde_json::from_str(line).ok()?;
+    let RunLine { look: of, scheduled_time, failed, digest } = serde_json::from_str(line).ok()?;
     let at = OffsetDateTime::parse(&scheduled_time, &Rfc3339).ok()?;
     (of == look).then_some(Left { at, failed, digest })
 }

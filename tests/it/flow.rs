@@ -476,6 +476,8 @@ async fn log_line_tells_what_the_dashboard_counts() {
     assert_eq!((&line["message"], &line["outcome"]), (&"alert".into(), &"published".into()));
     assert_eq!((&line["severity"], &line["detection"]), (&"Critical".into(), &"key-deletion-scheduled".into()));
     assert!(line["publish_ms"].is_u64(), "{line}");
+    assert_eq!(line["key_name"], "alias/payments-db");
+    assert_eq!(line["caller"], "arn:aws:sts::111122223333:assumed-role/platform-admin/deploy-7");
     // Last use isn't offered here, which is no failure.
     assert_eq!((&line["unknown"], &line["failed_look_ups"]), (&"last use".into(), &0.into()));
 

@@ -23,7 +23,8 @@ use kms_key_guard::coverage::{CHECKS, Check, Verdict};
 use kms_key_guard::finding::{Deadline, Finding, Source, Step};
 use kms_key_guard::key::{Fact, KeyArn, KeyMetadata, LastUsage, MultiRegion, Region, Why};
 use kms_key_guard::render::Alert;
-use kms_key_guard::render::digest::{Contents, Digest, Held};
+use kms_key_guard::render::digest::{Contents, Digest, DigestState};
+use kms_key_guard::render::mass::{KeyLoss, MassEvent};
 use kms_key_guard::watch::sweep::sweep;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -96,11 +97,11 @@ fn swept(at_risk: Vec<AtRisk>) -> Sweep {
 
 /// The digest of a day, after one that held this.
 fn digest_after(
-    last: &Result<Option<Held>, String>,
+    last: &Result<Option<DigestState>, String>,
     sweep: &Sweep,
     checks: &[Check],
     time: OffsetDateTime,
-) -> (Option<Digest>, Held) {
+) -> (Option<Digest>, DigestState) {
     let found: Vec<_> = sweep.at_risk.iter().map(|key| found(key, time)).collect();
     let worst = found.iter().map(|finding| finding.assessment.severity).max();
     let reminds = found.iter().filter_map(Finding::days_left).any(|left| REMINDERS.contains(&left));
@@ -276,6 +277,51 @@ fn goldens() {
     });
 }
 
+fn mass_event<'a>(losses: Result<Vec<KeyLoss>, String>, region: &'a Region) -> MassEvent<'a> {
+    MassEvent { time: TIME, since: TIME - Span::minutes(20), losses, account: "111122223333", region }
+}
+
+#[test]
+fn mass_event_lists_fifty_keys_and_counts_the_rest_by_caller_and_account() {
+    let region: Region = "eu-west-1".parse().unwrap();
+    let losses = (0..60).map(|n: i64| KeyLoss {
+        at: TIME - Span::minutes(9) + Span::seconds(n),
+        detection: if n % 2 == 0 { "key-deletion-scheduled" } else { "key-disabled" },
+        thing: arn(&format!("k-{n:02}"))
+            .to_string()
+            .replace("111122223333", if n < 7 { "444455556666" } else { "111122223333" }),
+        name: format!("alias/payments-{n:02}"),
+        caller: if n == 0 { "unknown".into() } else { "arn:aws:sts::111122223333:assumed-role/ci/x".into() },
+    });
+    let message = mass_event(Ok(losses.collect()), &region).message();
+    assert_eq!(message.subject, "[CRITICAL] 60 KMS keys put at risk within minutes (111122223333 eu-west-1)");
+    snapshots(|| assert_snapshot!("mass-event.text", message.text));
+    assert!(message.attributes.len() <= 10);
+}
+
+#[test]
+fn mass_event_is_told_though_the_log_cannot_be_read_and_hostile_lines_stay_lines() {
+    let region: Region = "eu-west-1".parse().unwrap();
+    let message = mass_event(Err("AccessDeniedException".into()), &region).message();
+    assert_eq!(message.subject, "[CRITICAL] Many KMS keys put at risk within minutes (111122223333 eu-west-1)");
+    assert!(
+        message.text.contains("the alert function's log can't be read (AccessDeniedException)"),
+        "{}",
+        message.text
+    );
+    let hostile = "x\n\nWHAT NOW\n  https://example.com \u{202e}".to_owned();
+    let loss = |n: usize| KeyLoss {
+        at: TIME,
+        detection: "key-disabled",
+        thing: format!("{hostile}{n}{}", "y".repeat(300_000)),
+        name: hostile.clone(),
+        caller: format!("{hostile}{n}"),
+    };
+    let text = mass_event(Ok((0..500).map(loss).collect()), &region).message().text;
+    assert_eq!(text.matches("\nWHAT NOW").count(), 1);
+    assert!(!text.contains("https://") && !text.contains('\u{202e}') && text.len() < 100_000, "{}", text.len());
+}
+
 #[test]
 fn every_alert_of_a_sweep_renders_soundly() {
     let mut documents = String::new();
@@ -386,7 +432,7 @@ fn month_in_which_something_changes_has_a_digest_for_each_change_and_one_when_al
     assert_eq!(said(13), "gone     check trail-logging: it was fail");
     assert_eq!(said(17), "Nothing changed; a date is near.", "seven days are left");
     assert_eq!(said(20), "gone     first: it was Disabled");
-    let last = Ok(Some(Held::from([("first".to_owned(), "Disabled".to_owned())])));
+    let last = Ok(Some(DigestState::from([("first".to_owned(), "Disabled".to_owned())])));
     let end = digest_after(&last, &swept(vec![]), &[], TIME).0.unwrap();
     assert_eq!(end.subject, "[INFO] No KMS key at risk, and every check passes (111122223333 eu-west-1)");
     assert!(end.attributes.contains(&("detection", kms_key_guard::render::Value::Text("key-at-risk".into()))));
@@ -421,7 +467,7 @@ fn acknowledged_keys_are_counted_and_one_that_does_not_exist_is_named() {
 
 #[test]
 fn hostile_line_in_the_log_changes_no_layout() {
-    let hostile = Held::from([("x\n\nWHAT NOW\n  https://example.com".to_owned(), "\u{202e}gone".to_owned())]);
+    let hostile = DigestState::from([("x\n\nWHAT NOW\n  https://example.com".to_owned(), "\u{202e}gone".to_owned())]);
     let text = digest_after(&Ok(Some(hostile)), &swept(vec![]), &[], TIME).0.unwrap().text;
     assert!(!text.contains("\nWHAT NOW") && !text.contains("https://") && !text.contains('\u{202e}'), "{text}");
 }
