@@ -257,3 +257,26 @@ pub(super) fn deaf(
         ),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coverage::StackResource;
+
+    #[test]
+    fn alarm_that_starts_the_guards_own_function_is_not_heard_by_that() {
+        let mut guard = Stack::example(&[]);
+        let watch = StackResource { kind: "AWS::Lambda::Function".into(), id: "watch".into() };
+        guard.resources.insert("WatchFunction".into(), watch);
+        let (topic, nobody) = ("arn:aws:sns:eu-west-1:111122223333:alerts".to_owned(), HashMap::new());
+        let somebody = HashMap::from([(topic.clone(), Audience::Confirmed(1, Vec::new()))]);
+        let unheard = |function: &str, audiences: &HashMap<String, Audience>| {
+            let function = format!("arn:aws:lambda:eu-west-1:111122223333:function:{function}");
+            let alarm = MetricAlarm::builder().alarm_name("a").alarm_actions(&topic).alarm_actions(function).build();
+            deaf(&alarm, audiences, &guard, "MassEventAlarm").is_some()
+        };
+        assert!(unheard("watch", &nobody));
+        assert!(!unheard("watch", &somebody));
+        assert!(!unheard("on-call", &nobody), "another function is somebody's");
+    }
+}
