@@ -52,7 +52,7 @@ pub(super) async fn losses(
     until: Instant,
 ) -> Result<Vec<KeyLoss>, String> {
     let request = logs.filter_log_events().log_group_name(log_group).start_time(since.unix_timestamp() * 1_000);
-    let mut pages = request.filter_pattern("{ $.message = \"alert\" && $.detection = * }").into_paginator().send();
+    let mut pages = request.filter_pattern("{ $.message = \"alert\" }").into_paginator().send();
     let (mut losses, mut known) = (Vec::new(), HashSet::new());
     while losses.len() < MOST_LOSSES {
         let page = match timeout_at(until, pages.next()).await {
