@@ -241,6 +241,11 @@ impl Actor {
         }
     }
 
+    /// What the caller is known by, a session by itself: its ARN, else the next best.
+    pub fn id(&self) -> Option<&str> {
+        self.arn.as_deref().or(self.principal_id.as_deref()).or(self.invoked_by.as_deref())
+    }
+
     /// The AWS service that acts by itself where no caller is named: KMS's own events.
     pub fn kms() -> Self {
         let service = "kms.amazonaws.com".to_owned();

@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 
 use crate::catalogue::Kind;
 use crate::finding::{Deadline, Finding, Source, Subject};
-use crate::key::{Fact, KeyArn, KeyFacts, KeyMetadata, Why};
+use crate::key::{Fact, KeyArn, KeyFacts, KeyMetadata, LastUsage, Why};
 
 /// Key material that expires within this many days counts as danger, though the key is still Enabled.
 pub const EXPIRES_SOON_DAYS: i64 = 30;
@@ -12,8 +12,12 @@ pub const EXPIRES_SOON_DAYS: i64 = 30;
 /// What a sweep found.
 #[derive(Debug, Clone)]
 pub struct Sweep {
-    /// The keys in danger, the least time left first.
+    /// The keys in danger, the least time left first; without those that were acknowledged.
     pub at_risk: Vec<AtRisk>,
+    /// How many keys are disabled on purpose: somebody acknowledged them.
+    pub acknowledged: usize,
+    /// What was acknowledged and is no key here: ids and ARNs.
+    pub not_found: Vec<String>,
     /// How many keys there are, AWS's own included.
     pub listed: usize,
     /// The keys that couldn't be looked at, by reason.
@@ -34,6 +38,10 @@ impl Sweep {
     }
 }
 
+fn expires_soon(metadata: &KeyMetadata, time: OffsetDateTime) -> bool {
+    metadata.valid_to.is_some_and(|at| at - time <= time::Duration::days(EXPIRES_SOON_DAYS))
+}
+
 /// A key in danger with what is known about it.
 #[derive(Debug, Clone)]
 pub struct AtRisk {
@@ -46,7 +54,7 @@ pub struct AtRisk {
 impl AtRisk {
     /// A key if it is in danger at this time; None if it isn't, or is AWS's own, which nobody can lose.
     pub fn of(arn: KeyArn, metadata: KeyMetadata, time: OffsetDateTime) -> Option<Self> {
-        let expires = metadata.valid_to.is_some_and(|at| at - time <= time::Duration::days(EXPIRES_SOON_DAYS));
+        let expires = expires_soon(&metadata, time);
         let lost = matches!(
             metadata.state.as_deref(),
             Some("PendingDeletion" | "PendingReplicaDeletion" | "Disabled" | "PendingImport" | "Unavailable")
@@ -60,6 +68,21 @@ impl AtRisk {
     /// The key's state, as KMS spells it.
     pub fn state(&self) -> &str {
         self.metadata().and_then(|metadata| metadata.state.as_deref()).unwrap_or("unknown")
+    }
+
+    /// Whether it is one of those that are disabled on purpose, given by id or ARN. A key in another state isn't, and neither is
+    /// one whose material is about to expire: its clock is running.
+    pub fn is_acknowledged(&self, keys: &[String], time: OffsetDateTime) -> bool {
+        let named = || keys.iter().any(|key| key == self.arn.id() || *key == self.arn.to_string());
+        let expires = self.metadata().is_some_and(|metadata| expires_soon(metadata, time));
+        self.state() == "Disabled" && !expires && named()
+    }
+
+    /// Whether it still waits for its first material, so that there is nothing to lose. KMS has no word for that: it names no
+    /// material, and says that the key was never used. One of the two isn't enough.
+    pub fn never_had_material(&self) -> bool {
+        let names_none = self.metadata().is_some_and(|metadata| metadata.names_no_material);
+        self.state() == "PendingImport" && names_none && self.facts.last_usage.known() == Some(&LastUsage::Never)
     }
 
     fn metadata(&self) -> Option<&KeyMetadata> {

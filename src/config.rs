@@ -38,6 +38,9 @@ pub const HUB_ACCOUNT_ID: &str = "HUB_ACCOUNT_ID";
 /// The days before a key is lost on which people are reminded of it.
 #[cfg(feature = "watch")]
 pub const REMINDER_DAYS: &str = "REMINDER_DAYS";
+/// The keys that are disabled on purpose.
+#[cfg(feature = "watch")]
+pub const ACKNOWLEDGED_KEYS: &str = "ACKNOWLEDGED_KEYS";
 /// The stack that the functions are parts of.
 pub const STACK_NAME: &str = "STACK_NAME";
 /// The watch function's own log.
@@ -166,6 +169,8 @@ pub struct WatchConfig {
     pub rules: Rules,
     /// How many days before a key is lost people are reminded of it; at least one number, the largest first.
     pub reminder_days: Vec<u8>,
+    /// Ids and ARNs of the keys that are disabled on purpose.
+    pub acknowledged: Vec<String>,
     /// Where the heartbeats of an organization's spokes are, at its hub.
     pub heartbeats: Option<String>,
 }
@@ -194,6 +199,7 @@ impl WatchConfig {
                 ..Rules::default()
             },
             reminder_days,
+            acknowledged: keys(ACKNOWLEDGED_KEYS, value(ACKNOWLEDGED_KEYS))?,
             heartbeats: value(HEARTBEAT_LOG_GROUP),
         })
     }
@@ -451,6 +457,32 @@ mod tests {
             let error = days(wrong).unwrap_err();
             assert!(
                 error.contains("REMINDER_DAYS") && error.contains(wrong) && error.contains("from 1 to 30"),
+                "{error}"
+            );
+        }
+    }
+
+    #[cfg(feature = "watch")]
+    #[test]
+    fn acknowledged_keys_are_ids_and_arns_and_nothing_else() {
+        let id = "1234abcd-12ab-34cd-56ef-1234567890ab";
+        let multi_region = "mrk-1234abcd12ab34cd56ef1234567890ab";
+        let arn = format!("arn:aws:kms:eu-west-1:111122223333:key/{id}");
+        let keys = |value: &str| read_watch(&[("ACKNOWLEDGED_KEYS", value)]).map(|config| config.acknowledged);
+        assert_eq!(keys("").unwrap(), Vec::<String>::new());
+        assert_eq!(keys(&format!("{id}, {arn},{multi_region}")).unwrap(), [id, &arn, multi_region]);
+        for wrong in [
+            "alias/retired",
+            "retired",
+            "1234ABCD-12ab-34cd-56ef-1234567890ab",
+            "1234abcd-12ab-34cd-56ef-1234567890ab0",
+            "mrk-1234",
+            "arn:aws:kms:eu-west-1:111122223333:alias/retired",
+            "arn:aws-cn:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+        ] {
+            let error = keys(&format!("{id},{wrong}")).unwrap_err();
+            assert!(
+                error.starts_with(&format!("ACKNOWLEDGED_KEYS is \"{wrong}\"; it takes key ids and key ARNs")),
                 "{error}"
             );
         }

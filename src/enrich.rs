@@ -8,7 +8,8 @@ use aws_sdk_kms::Client;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::DateTime;
 use aws_sdk_kms::types::{
-    AliasListEntry, GrantConstraints, GrantListEntry, KeyManagerType, KeyMetadata as Described, MultiRegionKeyType,
+    AliasListEntry, GrantConstraints, GrantListEntry, KeyManagerType, KeyMetadata as Described, KeySpec,
+    MultiRegionKeyType, OriginType,
 };
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -169,7 +170,10 @@ impl<E: ProvideErrorMetadata, R> From<SdkError<E, R>> for Why {
 }
 
 pub(crate) fn metadata(key: Described) -> KeyMetadata {
+    // Keys of other kinds never have the id.
+    let names_material = key.current_key_material_id.is_some() || key.key_spec != Some(KeySpec::SymmetricDefault);
     KeyMetadata {
+        names_no_material: key.origin == Some(OriginType::External) && !names_material,
         state: key.key_state.map(|state| state.as_str().to_owned()),
         origin: key.origin.map(|origin| origin.as_str().to_owned()),
         spec: key.key_spec.map(|spec| spec.as_str().to_owned()),

@@ -16,10 +16,11 @@ use crate::error::Error;
 use crate::escape::inert;
 use crate::event::{Event, Signal};
 use crate::finding::Finding;
+use crate::limit::Limits;
 use crate::members::Members;
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
-use crate::render::Alert;
+use crate::render::{Alert, display_name};
 
 /// What stays of an invocation's time for publishing, however long look-ups take.
 pub const PUBLISH_RESERVE: Duration = Duration::from_secs(8);
@@ -38,12 +39,13 @@ pub struct Guard {
     members: Option<Members>,
     publisher: Publisher,
     metrics: Metrics,
+    limits: Limits,
 }
 
 /// What became of an event; the function's answer.
 #[derive(Debug, Serialize, PartialEq, Eq)]
 pub struct AlertOutcome {
-    /// `published`, `below-minimum` or `silent`.
+    /// `published`, `below-minimum`, `rate-limited` or `silent`.
     pub outcome: &'static str,
     /// The detection, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +69,7 @@ impl Guard {
     ) -> Self {
         let publisher = Publisher::new(sns, config.alerts_topic.clone(), config.findings_topic.clone());
         let members = config.organization.clone().map(|organization| Members::new(organization, kms.clone(), sts()));
-        Self { config, kms, members, publisher, metrics }
+        Self { config, kms, members, publisher, metrics, limits: Limits::default() }
     }
 
     /// Handles one event of EventBridge.
@@ -95,6 +97,7 @@ impl Guard {
         now: OffsetDateTime,
         left: impl Fn() -> Duration,
     ) -> Result<AlertOutcome, Error> {
+        let began = Instant::now();
         let event = Event::read(payload);
         let Some(mut finding) = detect(&event, &self.config.rules.settings, now) else {
             log_silence(&event);
@@ -106,18 +109,23 @@ impl Guard {
             None => enrich(&mut finding, &self.kms, budget).await,
         }
         finding.assessment = assess(&finding, &self.config.rules);
-        let held_back = is_held_back(&finding, &self.config.rules);
+        let below = is_held_back(&finding, &self.config.rules);
+        let limited = !below && self.limits.hold_back(&finding, now);
         // Before publishing: a topic that was deleted first mustn't silence the mass-event alarm too.
-        self.metrics.finding(&finding, held_back);
-        if held_back {
-            return Ok(finished(&finding, "below-minimum", None));
+        self.metrics.finding(&finding, below || limited);
+        if below || limited {
+            return Ok(finished(&finding, if below { "below-minimum" } else { "rate-limited" }, None));
         }
+        finding.particulars.extend(self.limits.held_back(&finding));
         let alert = Alert::of(&finding, now);
         let begun = Instant::now();
         let answer = self.publisher.publish(&alert, left().saturating_sub(REPORT_RESERVE)).await;
         let publish_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match answer {
-            Ok(()) => Ok(finished(&finding, "published", Some(publish_ms))),
+            Ok(()) => {
+                self.limits.published(&finding, now + began.elapsed());
+                Ok(finished(&finding, "published", Some(publish_ms)))
+            }
             Err(cause) => {
                 log_failure(&finding, &cause, publish_ms);
                 Err(cause)
@@ -148,6 +156,9 @@ fn finished(finding: &Finding, outcome: &'static str, publish_ms: Option<u64>) -
         unknown = unknown.join(", "),
         failed_look_ups = failed_look_ups(finding),
         publish_ms,
+        // A mass event is put together of these.
+        key_name = display_name(finding),
+        caller = finding.actor.id().map(|caller| inert(caller, 300)),
         // The watch function looks for these, and sends the all-clear when KMS confirms it.
         unconfirmed = finding.awaits_confirmation().then_some("yes"),
         outcome,
@@ -170,6 +181,8 @@ fn log_failure(finding: &Finding, cause: &Error, publish_ms: u64) {
         uid = %finding.origin.uid,
         failed_look_ups = failed_look_ups(finding),
         publish_ms,
+        key_name = display_name(finding),
+        caller = finding.actor.id().map(|caller| inert(caller, 300)),
         outcome = "failed",
         cause = %cause,
         "alert"

@@ -97,9 +97,9 @@ pub fn is_account_id(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Whether this is a key's id as KMS makes them: a UUID, or `mrk-` and 32 hexadecimal digits.
+/// Whether this is a key's id as KMS makes them: a UUID, or `mrk-` and 32 hexadecimal digits, in lower case.
 pub(crate) fn is_whole_key_id(text: &str) -> bool {
-    let hex = |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let hex = |text: &str, length| text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     match text.strip_prefix("mrk-") {
         Some(digits) => hex(digits, 32),
         None => {
@@ -322,6 +322,8 @@ pub struct KeyMetadata {
     pub custom_key_store_id: Option<String>,
     /// What it is of a multi-Region key.
     pub multi_region: MultiRegion,
+    /// Whether it is a symmetric encryption key for imported material, and KMS names none: neither imported nor deleted.
+    pub names_no_material: bool,
 }
 
 /// A key's part in a multi-Region key.

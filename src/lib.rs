@@ -40,6 +40,7 @@
 //! | `LOG_GROUP_NAME` | its own log group, where it finds what its last run left | required |
 //! | `ALERT_LOG_GROUP_NAME` | the alert function's log group, where it finds the ends of dangers that KMS hadn't confirmed | none: no all-clear is sent later |
 //! | `HEARTBEAT_LOG_GROUP` | the log group with the heartbeats of an organization's spokes | none: one account |
+//! | `ACKNOWLEDGED_KEYS` | ids and ARNs of keys that are disabled on purpose, separated by commas | none |
 //! | `REMINDER_DAYS` | whole days from 1 to 30, separated by commas | `7,3,1` |
 
 // What everything stands on.
@@ -86,6 +87,8 @@ pub mod publish;
 
 pub mod log;
 pub mod metrics;
+
+pub mod limit;
 
 pub mod handler;
 

@@ -1,6 +1,9 @@
 //! The guard's own metrics, written to the log in CloudWatch's embedded metric format: no call stands on an alert's way.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
+#[cfg(feature = "watch")]
+use std::collections::BTreeMap;
+
 use metrics::counter;
 #[cfg(feature = "watch")]
 use metrics::histogram;
@@ -17,7 +20,7 @@ pub const DIMENSION: &str = "Function";
 /// How many findings say that a key or key store was put at risk, whether `MINIMUM_SEVERITY` held them back or not. A
 /// repeated delivery counts again. The mass-event alarm watches it.
 pub const KEYS_AT_RISK: &str = "KeysAtRisk";
-/// How many findings `MINIMUM_SEVERITY` held back.
+/// How many findings were held back, by `MINIMUM_SEVERITY` or because the same was published a while before.
 pub const HELD_BACK: &str = "HeldBack";
 
 /// That the watch function did what it was started for. The alarm on it goes off when it is missing.
@@ -44,6 +47,8 @@ pub struct Run {
     pub time: String,
     /// The checks that failed, or failed before and couldn't be looked at now: their ids.
     pub failed: Vec<String>,
+    /// What a sweep's digest held, if the next one can remember as much.
+    pub digest: Option<BTreeMap<String, String>>,
     /// How many findings `MINIMUM_SEVERITY` held back.
     pub held_back: u64,
     /// Metrics by name.
@@ -82,6 +87,12 @@ impl Metrics {
         let failed: Vec<_> = run.failed.iter().cloned().map(serde_json::Value::from).collect();
         collector.set_property("Look", run.look).set_property("ScheduledTime", run.time.clone());
         collector.set_property("Failed", failed);
+        // What was set for one line stays for the next.
+        collector.remove_property("Digest");
+        if let Some(held) = &run.digest {
+            let held = held.iter().map(|(thing, state)| (thing.clone(), state.clone().into()));
+            collector.set_property("Digest", serde_json::Map::from_iter(held));
+        }
         counter!(HEARTBEAT).increment(1);
         counter!(HELD_BACK).increment(run.held_back);
         for (name, value) in &run.values {

@@ -131,17 +131,17 @@ def _dispatch_to_logs(arn: str, event: dict) -> None:
 def _function_allows(func: dict, arn: str) -> bool:
     delivery = _delivery.get()
     rule_arn = delivery[0]["Arn"] if delivery else ""
-    return _service_may("events.amazonaws.com", "lambda:InvokeFunction", arn, func.get("policy"), rule_arn)
+    return service_may("events.amazonaws.com", "lambda:InvokeFunction", arn, func.get("policy"), rule_arn)
 
 
 def _queue_allows(queue_arn: str, service: str, source_arn: str, source_account: str) -> bool:
     """AWS: a queue takes from SNS or EventBridge what its policy allows. ministack asks the policy only under AUTH."""
     queue = sqs._queue_by_arn(queue_arn)
     policy = queue["attributes"].get("Policy") if queue else None
-    return _service_may(service, "sqs:SendMessage", queue_arn, policy, source_arn)
+    return service_may(service, "sqs:SendMessage", queue_arn, policy, source_arn)
 
 
-def _service_may(service: str, action: str, resource_arn: str, policy: Any, source_arn: str) -> bool:
+def service_may(service: str, action: str, resource_arn: str, policy: Any, source_arn: str) -> bool:
     context = EvalContext(
         principal_arn="*",
         principal_type="Service",

@@ -1,7 +1,7 @@
 """CloudWatch: metrics in the log lines of functions, queues' metrics, and alarms that know dimensions and missing data.
 
 ministack keeps such lines as text, gives queues no metrics, lets an alarm see every dimension of its metric, and tells
-clients that speak the older of CloudWatch's protocols nothing of an alarm's actions.
+clients that speak the older of CloudWatch's protocols nothing of an alarm's actions, which for it are topics only.
 AWS pages: "Embedded metric format specification", "Configuring how CloudWatch alarms treat missing data",
 "Available CloudWatch metrics for Amazon SQS".
 """
@@ -11,6 +11,7 @@ import logging
 import operator
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from time import time as now
 from typing import Any
 from xml.sax.saxutils import escape, unescape
@@ -18,6 +19,7 @@ from xml.sax.saxutils import escape, unescape
 from ministack.core.responses import request_scope
 from ministack.services import cloudwatch, lambda_svc, sqs
 
+from .events import service_may
 from .pinned import replace, require
 
 log = logging.getLogger("local.emulator.metrics")
@@ -28,6 +30,31 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "LessThanThreshold": operator.lt,
     "LessThanOrEqualToThreshold": operator.le,
 }
+
+
+def _with_functions(original: Callable[..., None]) -> Callable[..., None]:
+    """AWS: an alarm's action may be a function whose policy lets CloudWatch invoke it. ministack knows topics only."""
+
+    def dispatch(alarm: dict, old_state: str, new_state: str, reason: str) -> None:
+        original(alarm, old_state, new_state, reason)
+        actions = alarm.get("AlarmActions") or [] if new_state == "ALARM" and alarm.get("ActionsEnabled", True) else []
+        source = alarm["AlarmArn"]
+        for arn in (action for action in actions if ":lambda:" in action):
+            func, config, name = lambda_svc._get_func_record_for_ref(arn)
+            service = "lambda.alarms.cloudwatch.amazonaws.com"
+            if func and service_may(service, "lambda:InvokeFunction", arn, func.get("policy"), source):
+                at = datetime.fromtimestamp(now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "+0000"
+                state = {"value": new_state, "reason": reason, "timestamp": at}
+                data = {"alarmName": alarm["AlarmName"], "state": state, "previousState": {"value": old_state}}
+                region, account = source.split(":")[3:5]
+                event = {"source": "aws.cloudwatch", "alarmArn": source, "accountId": account, "time": at, "region": region}
+                record = lambda_svc._execution_record_for_config(func, config)
+                lambda_svc.invoke_async_with_retry(record, event | {"alarmData": data})
+                log.info("alarm -> function %s", name)
+            else:
+                log.warning("the alarm %s may not invoke %s", alarm["AlarmName"], arn)
+
+    return dispatch
 
 
 class _Dimensions(dict):
@@ -48,6 +75,7 @@ def mend() -> None:
     replace(cloudwatch, "_describe_alarms", "params cbor_data is_cbor is_json", _with_actions)
     require(cloudwatch, "_alarms _calc_stats _dims_key _dispatch_alarm_actions _evaluate_all_alarms")
     require(cloudwatch, "_evaluate_parent_alarms _metric_bucket _metrics _record_history _stat_value _store_datum")
+    replace(cloudwatch, "_dispatch_alarm_actions", "alarm old_state new_state reason", _with_functions)
     require(sqs, "_queues")
 
 

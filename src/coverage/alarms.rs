@@ -226,8 +226,11 @@ pub(super) fn deaf(
         ));
     }
     let audience = |action: &String| audiences.get(action).cloned().unwrap_or(Audience::Nobody);
-    // What isn't a topic (a function, an OpsItem) is taken to be there.
-    let reached = |action: &String| !is_topic(action) || matches!(audience(action), Audience::Confirmed(..));
+    // The guard's own function tells through the same topics. What else isn't a topic (a function, an OpsItem) is taken to be
+    // there.
+    let own = guard.id("WatchFunction").map(|function| guard.arn("lambda", &format!("function:{function}")));
+    let elsewhere = |action: &String| !is_topic(action) && own.as_ref() != Some(action);
+    let reached = |action: &String| elsewhere(action) || matches!(audience(action), Audience::Confirmed(..));
     if alarm.alarm_actions().iter().any(reached) {
         return None;
     }
@@ -253,4 +256,27 @@ pub(super) fn deaf(
             plain(topic, "TOPIC-ARN")
         ),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coverage::StackResource;
+
+    #[test]
+    fn alarm_that_starts_the_guards_own_function_is_not_heard_by_that() {
+        let mut guard = Stack::example(&[]);
+        let watch = StackResource { kind: "AWS::Lambda::Function".into(), id: "watch".into() };
+        guard.resources.insert("WatchFunction".into(), watch);
+        let (topic, nobody) = ("arn:aws:sns:eu-west-1:111122223333:alerts".to_owned(), HashMap::new());
+        let somebody = HashMap::from([(topic.clone(), Audience::Confirmed(1, Vec::new()))]);
+        let unheard = |function: &str, audiences: &HashMap<String, Audience>| {
+            let function = format!("arn:aws:lambda:eu-west-1:111122223333:function:{function}");
+            let alarm = MetricAlarm::builder().alarm_name("a").alarm_actions(&topic).alarm_actions(function).build();
+            deaf(&alarm, audiences, &guard, "MassEventAlarm").is_some()
+        };
+        assert!(unheard("watch", &nobody));
+        assert!(!unheard("watch", &somebody));
+        assert!(!unheard("on-call", &nobody), "another function is somebody's");
+    }
 }

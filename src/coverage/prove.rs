@@ -279,15 +279,7 @@ impl ProveClients {
             }
         }
         if let Some(line) = said {
-            let fields: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
-            let field = |name: &str| fields.get(name).and_then(Value::as_str);
-            return match field("outcome") {
-                Some("failed") => {
-                    let cause = inert(field("cause").unwrap_or("no cause told"), 400);
-                    (Observation::fail(format!("The function ran and failed: {cause}.")), true)
-                }
-                _ => (Observation::pass("The function ran, as its log says."), true),
-            };
+            return ran(&line);
         }
         for (logical, meaning) in [
             (
@@ -321,6 +313,23 @@ impl ProveClients {
     }
 }
 
+/// What the function's log line of a test says, and whether the function handed the test to its topics.
+fn ran(line: &str) -> (Observation, bool) {
+    let fields: Value = serde_json::from_str(line).unwrap_or(Value::Null);
+    let field = |name: &str| fields.get(name).and_then(Value::as_str);
+    match field("outcome") {
+        Some("failed") => {
+            let cause = inert(field("cause").unwrap_or("no cause told"), 400);
+            (Observation::fail(format!("The function ran and failed: {cause}.")), true)
+        }
+        Some("rate-limited") => {
+            let held = "The function ran and held this test back, as it published another less than a minute before.";
+            (Observation::fail(held).advise("Wait a minute, then run doctor --prove again."), false)
+        }
+        _ => (Observation::pass("The function ran, as its log says."), true),
+    }
+}
+
 impl Arrived {
     fn both(&self) -> bool {
         self.alert.is_some() && self.finding.is_some()
@@ -349,5 +358,18 @@ impl Arrived {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_that_was_held_back_is_no_failure_of_the_topics() {
+        let (look, ran) = ran(r#"{"outcome": "rate-limited", "detection": "guard-test"}"#);
+        let check = Check::of(&FUNCTION, vec![look]);
+        assert!(!ran && check.verdict.text().contains("held this test back"), "{check:?}");
+        assert_eq!(check.fix[0].what, "Wait a minute, then run doctor --prove again.");
     }
 }

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "watch")]
 pub mod digest;
+#[cfg(feature = "watch")]
+pub mod mass;
 pub mod ocsf;
 pub mod remedy;
 pub mod text;

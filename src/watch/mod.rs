@@ -4,6 +4,7 @@
 //! found broken is read back from there, so that people hear of it once when it breaks and once when it is mended.
 
 mod ends;
+pub mod mass;
 pub mod sweep;
 
 use std::time::{Duration, SystemTime};
@@ -31,7 +32,8 @@ use crate::key::{Region, is_account_id};
 use crate::metrics::{CHECKS_FAILED, DAYS_LEFT, HEARTBEAT, KEYS_IN_DANGER, KEYS_NOT_LOOKED_AT, Metrics, Run};
 use crate::publish::Publisher;
 use crate::render::Alert;
-use crate::render::digest::{Contents, Digest};
+use crate::render::digest::{Contents, Digest, DigestState};
+use crate::render::mass::MassEvent;
 use crate::render::text::why_unknown;
 use crate::watch::sweep::{paced, sweep};
 
@@ -42,6 +44,8 @@ pub const MESSAGES_A_SECOND: u32 = 100;
 pub const MESSAGES_IN_FLIGHT: usize = 20;
 /// How far back the last coverage run is looked for. Was there none, everything that fails is told again.
 pub const LOOK_BACK: Duration = Duration::from_secs(3 * 60 * 60);
+/// How far back the last sweep is looked for, to compare its digest with. Was there none, a digest comes whatever it holds.
+pub const DIGEST_LOOK_BACK: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 /// How long one message may take, all attempts included.
 const ONE_MESSAGE: Duration = Duration::from_millis(7_500);
 /// How long an invocation may take that came without a deadline.
@@ -95,17 +99,28 @@ impl Home {
     }
 }
 
+/// What a run left in the log.
+#[derive(Debug, PartialEq, Eq)]
+struct Left {
+    /// The schedule's time.
+    at: OffsetDateTime,
+    /// The checks that failed.
+    failed: Vec<String>,
+    /// What its digest held, or would have.
+    digest: Option<DigestState>,
+}
+
 /// What became of a run; the function's answer.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
 pub struct WatchOutcome {
     /// `done`.
     pub outcome: &'static str,
-    /// `sweep` or `coverage`.
+    /// `sweep`, `coverage` or `mass-event`.
     pub look: &'static str,
     /// How many keys there are; of a sweep.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<usize>,
-    /// How many of them are in danger; of a sweep.
+    /// How many of them are in danger; of a sweep, or of a mass event as the alert function's log has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_risk: Option<usize>,
     /// How many couldn't be looked at; of a sweep.
@@ -155,6 +170,9 @@ impl Watch {
         now: OffsetDateTime,
         until: Instant,
     ) -> Result<WatchOutcome, Error> {
+        if let Some(time) = mass::alarm(payload) {
+            return self.mass_event(place, time, until).await;
+        }
         let (look, time) = tick(payload)?;
         let (outcome, run) = match look {
             Task::Sweep => self.sweep(place, time, now, until).await?,
@@ -175,6 +193,24 @@ impl Watch {
         Ok(outcome)
     }
 
+    /// Many keys at once: which, for people. The alarm itself has gone to them as well, on a way of its own.
+    async fn mass_event(&self, place: &Home, time: OffsetDateTime, until: Instant) -> Result<WatchOutcome, Error> {
+        let since = time - mass::LOOK_BACK;
+        // Half of the time is for reading.
+        let by = Instant::now() + until.saturating_duration_since(Instant::now()) / 2;
+        let losses = match self.config.alert_log_group.as_deref() {
+            Some(group) => mass::losses(&self.logs, group, since, by).await,
+            None => Err("ALERT_LOG_GROUP_NAME isn't set".into()),
+        };
+        let at_risk = losses.as_ref().ok().map(Vec::len);
+        let event = MassEvent { time, since, losses, account: &place.account, region: &place.region };
+        self.publisher.tell_people(&event.message(), budget(until)).await?;
+        let (outcome, look) = ("done", "mass-event");
+        info!(look, at_risk, outcome, "watch");
+        let failed = Vec::new();
+        Ok(WatchOutcome { outcome, look, keys: None, at_risk, not_looked_at: None, failed, messages: 1 })
+    }
+
     /// Every key in danger: one digest for people, a finding a key for machines, and reminders on their days.
     async fn sweep(
         &self,
@@ -185,9 +221,14 @@ impl Watch {
     ) -> Result<(WatchOutcome, Run), Error> {
         // Half of the time is for looking, half for publishing.
         let looked = Instant::now() + until.saturating_duration_since(Instant::now()) / 2;
-        let (swept, mut checks, spokes) =
-            tokio::join!(sweep(&self.kms, time, looked), self.checks(&place.region), self.spokes(now, looked));
+        let (swept, mut checks, spokes, last) = tokio::join!(
+            sweep(&self.kms, &self.config.acknowledged, time, looked),
+            self.checks(&place.region),
+            self.spokes(now, looked),
+            self.last_run("sweep", time, DIGEST_LOOK_BACK)
+        );
         checks.extend(spokes);
+        let last = last.map(|last| last.and_then(|left| left.digest));
         let swept = swept.map_err(|why| Error::Sweep(why_unknown(&why)))?;
         let findings = swept.at_risk.iter().map(|key| {
             let mut finding = key.finding(time);
@@ -198,12 +239,14 @@ impl Watch {
         let contents = Contents {
             sweep: &swept,
             worst: findings.iter().map(|finding| finding.assessment.severity).max(),
+            reminds: findings.iter().any(|finding| self.reminds(finding)),
             checks: &checks,
+            last: &last,
             account: &place.account,
             region: &place.region,
             time,
         };
-        let digest = Digest::of(&contents, now);
+        let (digest, to_remember) = (Digest::of(&contents, now), contents.to_remember());
         let mut results = Vec::new();
         // People first, should time run out.
         if let Some(digest) = &digest {
@@ -219,7 +262,8 @@ impl Watch {
             first_deadline.map(|days| (DAYS_LEFT, days as f64)),
             Some((CHECKS_FAILED, failed.len() as f64)),
         ];
-        let run = run("sweep", time, failed, held_back, values.into_iter().flatten().collect());
+        let mut run = run("sweep", time, failed, held_back, values.into_iter().flatten().collect());
+        run.digest = to_remember;
         let outcome = WatchOutcome {
             outcome: "done",
             look: "sweep",
@@ -240,13 +284,13 @@ impl Watch {
         now: OffsetDateTime,
         until: Instant,
     ) -> Result<(WatchOutcome, Run), Error> {
-        let (checks, last) = tokio::join!(self.checks(&place.region), self.last_coverage(time));
+        let (checks, last) = tokio::join!(self.checks(&place.region), self.last_run("coverage", time, LOOK_BACK));
         let last = last.unwrap_or_else(|why| {
             // Better said twice than not at all.
             warn!(why, "what the last run left can't be read: every check that fails is told again");
             None
         });
-        let (since, before) = last.unwrap_or((time - LOOK_BACK, Vec::new()));
+        let (since, before) = last.map_or((time - LOOK_BACK, Vec::new()), |left| (left.at, left.failed));
         let ends = self.ends(place, since, now, until).await;
         let changed = changes(&checks, &before);
         let findings = changed.into_iter().map(|(check, over)| {
@@ -349,32 +393,33 @@ impl Watch {
         }
     }
 
-    /// The last coverage run before this time and what failed at it; None if there was none in the hours that count.
-    async fn last_coverage(&self, time: OffsetDateTime) -> Result<Option<(OffsetDateTime, Vec<String>)>, String> {
-        let since = (time - LOOK_BACK).unix_timestamp() * 1_000;
+    /// What the last run of this kind before this time left; None if there was none in the time that counts.
+    async fn last_run(&self, look: &str, time: OffsetDateTime, back: Duration) -> Result<Option<Left>, String> {
+        let since = (time - back).unix_timestamp() * 1_000;
         let request = self.logs.filter_log_events().log_group_name(&self.config.log_group).start_time(since);
-        let request = request.filter_pattern(format!("{{ $.{HEARTBEAT} = 1 && $.Look = \"coverage\" }}"));
+        let request = request.filter_pattern(format!("{{ $.{HEARTBEAT} = 1 && $.Look = \"{look}\" }}"));
         let (mut pages, mut left) = (request.into_paginator().send(), Vec::new());
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| inert(&DisplayErrorContext(error).to_string(), 400))?;
-            left.extend(page.events().iter().filter_map(|line| left_by_coverage(line.message()?)));
+            left.extend(page.events().iter().filter_map(|line| left_by(look, line.message()?)));
         }
-        Ok(left.into_iter().filter(|(at, _)| *at < time).max_by_key(|(at, _)| *at))
+        Ok(left.into_iter().filter(|left| left.at < time).max_by_key(|left| left.at))
     }
 }
 
-/// What a line of the log says that a coverage run left: the schedule's time and the checks that failed.
-fn left_by_coverage(line: &str) -> Option<(OffsetDateTime, Vec<String>)> {
+/// What a line of the log says that a run of this kind left.
+fn left_by(look: &str, line: &str) -> Option<Left> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Left {
+    struct RunLine {
         look: String,
         scheduled_time: String,
         failed: Vec<String>,
+        digest: Option<DigestState>,
     }
-    let left: Left = serde_json::from_str(line).ok()?;
-    let at = OffsetDateTime::parse(&left.scheduled_time, &Rfc3339).ok()?;
-    (left.look == "coverage").then_some((at, left.failed))
+    let RunLine { look: of, scheduled_time, failed, digest } = serde_json::from_str(line).ok()?;
+    let at = OffsetDateTime::parse(&scheduled_time, &Rfc3339).ok()?;
+    (of == look).then_some(Left { at, failed, digest })
 }
 
 /// The checks to tell of: those that fail and didn't before (`false`), and those that failed before and no longer do
@@ -425,7 +470,7 @@ fn run(
     values: Vec<(&'static str, f64)>,
 ) -> Run {
     let time = time.format(&Rfc3339).unwrap_or_else(|_| time.to_string());
-    Run { look, time, failed, held_back, values }
+    Run { look, time, failed, digest: None, held_back, values }
 }
 
 fn budget(until: Instant) -> Duration {
@@ -481,7 +526,8 @@ mod tests {
     #[test]
     fn line_that_a_coverage_run_left_is_found_among_others() {
         let line = r#"{"_aws":{},"Function":"w","Look":"coverage","ScheduledTime":"2026-11-22T06:00:00Z","Failed":["trail-logging"],"Heartbeat":1}"#;
-        assert_eq!(left_by_coverage(line), Some((datetime!(2026-11-22 06:00 UTC), vec!["trail-logging".to_owned()])));
+        let left = left_by("coverage", line).unwrap();
+        assert_eq!((left.at, left.failed), (datetime!(2026-11-22 06:00 UTC), vec!["trail-logging".to_owned()]));
         for other in [
             "",
             "START RequestId: 1",
@@ -489,7 +535,7 @@ mod tests {
             &line.replace("coverage", "sweep"),
             &line.replace("06:00:00Z", "soon"),
         ] {
-            assert_eq!(left_by_coverage(other), None, "{other}");
+            assert_eq!(left_by("coverage", other), None, "{other}");
         }
     }
 

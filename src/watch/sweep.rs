@@ -36,13 +36,20 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const KEYS_A_PAGE: i32 = 1_000;
 const ALIASES_A_PAGE: i32 = 100;
 
-/// Looks at every key of the client's Region, and ends by `until` with what it has by then.
+/// Looks at every key of the client's Region, and ends by `until` with what it has by then. `acknowledged` are the ids and
+/// ARNs of keys that are disabled on purpose.
 ///
 /// # Errors
 /// KMS doesn't list the keys.
-pub async fn sweep(kms: &Client, time: OffsetDateTime, until: Instant) -> Result<Sweep, Why> {
+pub async fn sweep(kms: &Client, acknowledged: &[String], time: OffsetDateTime, until: Instant) -> Result<Sweep, Why> {
     let (keys, cut_short) = list_keys(kms, until).await?;
     let listed = keys.len();
+    let is_listed = |name: &&String| keys.iter().any(|key| key.id() == *name || key.to_string() == **name);
+    // Of a list that isn't whole it can't be said what isn't in it.
+    let not_found = match cut_short {
+        None => acknowledged.iter().filter(|name| !is_listed(name)).cloned().collect(),
+        Some(_) => Vec::new(),
+    };
     let mut at_risk = Vec::new();
     let mut missed: BTreeMap<String, (Why, Vec<KeyArn>)> = BTreeMap::new();
     let describe = |key: KeyArn| async move {
@@ -58,9 +65,13 @@ pub async fn sweep(kms: &Client, time: OffsetDateTime, until: Instant) -> Result
             Err(why) => missed.entry(format!("{why:?}")).or_insert_with(|| (why, Vec::new())).1.push(key),
         }
     }
+    let in_danger = at_risk.len();
+    at_risk.retain(|key: &AtRisk| !key.is_acknowledged(acknowledged, time));
+    let acknowledged = in_danger - at_risk.len();
     at_risk.sort_by_cached_key(|key| (key.urgency().0, key.urgency().1, key.arn.to_string()));
     add_context(kms, &mut at_risk, until).await;
-    Ok(Sweep { at_risk, listed, missed: missed.into_values().collect(), cut_short })
+    at_risk.retain(|key| !key.never_had_material());
+    Ok(Sweep { at_risk, acknowledged, not_found, listed, missed: missed.into_values().collect(), cut_short })
 }
 
 /// Every key, page by page. A list that breaks off is better than none.

@@ -242,6 +242,23 @@ def test_an_alarm_sees_its_own_dimensions_and_counts_missing_data_as_told(accoun
     assert json.loads(told.next().body)["AlarmName"] == "dead"
 
 
+def test_an_alarm_invokes_a_function_whose_policy_lets_it(account: Account) -> None:
+    function, inbox = echo(account)
+    alarm(account, "many", MetricName="Lost", EvaluationPeriods=1, AlarmActions=[function])
+    cloudwatch, source = account.client("cloudwatch"), account.arn("cloudwatch", "alarm:many")
+    cloudwatch.set_alarm_state(AlarmName="many", StateValue="ALARM", StateReason="not yet allowed")
+    cloudwatch.set_alarm_state(AlarmName="many", StateValue="OK", StateReason="over")
+    account.client("lambda").add_permission(
+        FunctionName="echo", StatementId="alarm", Action="lambda:InvokeFunction",
+        Principal="lambda.alarms.cloudwatch.amazonaws.com", SourceArn=source, SourceAccount=account.id,
+    )  # fmt: skip
+    cloudwatch.set_alarm_state(AlarmName="many", StateValue="ALARM", StateReason="test")
+    event = json.loads(inbox.next().body)
+    assert (event["source"], event["alarmArn"], event["accountId"]) == ("aws.cloudwatch", source, account.id)
+    assert (event["alarmData"]["alarmName"], event["alarmData"]["state"]["value"]) == ("many", "ALARM")
+    assert inbox.all() == []
+
+
 def test_an_alarm_has_its_actions_for_clients_that_speak_xml(account: Account) -> None:
     topic = account.arn("sns", "on-call")
     alarm = {"Namespace": "N", "MetricName": "M", "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 1, "Threshold": 1}

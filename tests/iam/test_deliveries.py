@@ -59,9 +59,11 @@ def deliveries(place):
         key = stack.values.get("ExistingTopicsKmsKeyArn")
         for name in stack.of_type("AWS::CloudWatch::Alarm"):
             for topic in stack.deployed(stack.properties(name)).get("AlarmActions", []):
+                alarm = stack.physical(name, "Arn")
+                if topic.split(":")[2] == "lambda":
+                    yield f"{name} invokes", service("lambda.alarms.cloudwatch", "lambda:InvokeFunction", topic, alarm)
                 # What the second route, which somebody else owns, lets through isn't ours to say.
-                if topic != stack.values["AlarmActionArn"]:
-                    alarm = stack.physical(name, "Arn")
+                elif topic != stack.values["AlarmActionArn"]:
                     yield f"{name} tells people", service("cloudwatch", "sns:Publish", topic, alarm)
                     for action in ("kms:Decrypt", "kms:GenerateDataKey") if key else ():
                         yield f"{name} tells people", service("cloudwatch", action, key, alarm)

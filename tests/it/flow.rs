@@ -1,5 +1,6 @@
 //! The whole way of an event through the handler, with the SDK's own clients and their answers mocked.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -429,6 +430,62 @@ async fn part_that_is_put_back_is_informational_and_may_be_held_back() {
     assert_eq!(answer(&unnamed, "guard-rule-put-back").await.unwrap().severity, Some("Critical"));
 }
 
+/// The sample's answer so many minutes later.
+async fn later(guard: &Guard, sample: &str, minutes: i64) -> Result<AlertOutcome, Error> {
+    let path = format!("{}/events/{sample}.json", env!("CARGO_MANIFEST_DIR"));
+    let now = NOW + time::Duration::minutes(minutes);
+    guard.answer(&std::fs::read_to_string(path).unwrap(), now, || Duration::from_secs(15)).await
+}
+
+#[tokio::test]
+async fn use_of_a_lost_key_is_published_once_an_hour_for_a_key_and_caller_with_the_number_held_back() {
+    let sent = Sent::default();
+    let guard = guard(&[sns(&sent)], &kms_answers(), &[("REPORT_LOST_KEY_USE", "true")]);
+    for (sample, minute, outcome) in [
+        ("lost-key-disabled", 0, "published"),
+        ("lost-key-disabled", 1, "rate-limited"),
+        ("lost-key-used-by-service", 2, "published"),
+        ("key-disabled", 3, "published"),
+        ("key-disabled", 4, "published"),
+        ("lost-key-disabled", 59, "rate-limited"),
+        ("lost-key-disabled", 61, "published"),
+        ("lost-key-disabled", 122, "published"),
+    ] {
+        let answer = later(&guard, sample, minute).await.unwrap();
+        assert_eq!(answer.outcome, outcome, "{sample} at {minute} min");
+        assert!(answer.uid.is_some(), "one that was held back is still told by its uid");
+    }
+    let sent = sent.lock().unwrap();
+    let of_the_app = |message: &&Message| message.body.contains("9bd89b0f-91ad-4b87-bf12-4af63434be19");
+    let messages: Vec<_> = sent
+        .iter()
+        .filter(|message| message.attributes.iter().any(|(_, _, v)| v == "lost-key-used"))
+        .filter(of_the_app)
+        .collect();
+    let held_back = |message: &&&Message| message.body.contains("Held back since the last message like this one: 2,");
+    assert_eq!((messages.len(), messages.iter().filter(held_back).count()), (6, 2), "three times to each topic");
+}
+
+#[tokio::test]
+async fn tests_are_published_once_a_minute_and_the_minute_begins_when_all_topics_took_one() {
+    static BROKEN: AtomicBool = AtomicBool::new(true);
+    let refuses = mock!(aws_sdk_sns::Client::publish)
+        .match_requests(|request| request.topic_arn() == Some(ALERTS) && BROKEN.load(Ordering::Relaxed))
+        .sequence()
+        .error(|| PublishError::InternalErrorException(InternalErrorException::builder().message("broken").build()))
+        .repeatedly()
+        .build();
+    let guard = guard(&[refuses, sns(&Sent::default())], &[], &[("MINIMUM_SEVERITY", "Critical")]);
+    assert!(answer(&guard, "guard-test").await.is_err());
+    BROKEN.store(false, Ordering::Relaxed);
+    let outcome = async |minutes| later(&guard, "guard-test", minutes).await.unwrap().outcome;
+    assert_eq!(outcome(0).await, "published", "what failed is tried again at once");
+    assert_eq!(outcome(0).await, "rate-limited");
+    let line = logged(&guard, "guard-test").await;
+    assert_eq!((&line["outcome"], &line["detection"]), (&"rate-limited".into(), &"guard-test".into()));
+    assert_eq!(outcome(2).await, "published");
+}
+
 #[tokio::test]
 async fn repeated_delivery_is_the_same_alert() {
     let sent = Sent::default();
@@ -549,6 +606,8 @@ async fn log_line_tells_what_the_dashboard_counts() {
     assert_eq!((&line["message"], &line["outcome"]), (&"alert".into(), &"published".into()));
     assert_eq!((&line["severity"], &line["detection"]), (&"Critical".into(), &"key-deletion-scheduled".into()));
     assert!(line["publish_ms"].is_u64(), "{line}");
+    assert_eq!(line["key_name"], "alias/payments-db");
+    assert_eq!(line["caller"], "arn:aws:sts::111122223333:assumed-role/platform-admin/deploy-7");
     // Last use isn't offered here, which is no failure.
     assert_eq!((&line["unknown"], &line["failed_look_ups"]), (&"last use".into(), &0.into()));
 

@@ -12,7 +12,7 @@ use aws_sdk_kms::operation::get_key_last_usage::{GetKeyLastUsageError, GetKeyLas
 use aws_sdk_kms::operation::list_aliases::ListAliasesOutput;
 use aws_sdk_kms::operation::list_keys::{ListKeysError, ListKeysOutput};
 use aws_sdk_kms::operation::list_resource_tags::ListResourceTagsOutput;
-use aws_sdk_kms::types::{AliasListEntry, KeyListEntry, KeyManagerType, KeyState, Tag};
+use aws_sdk_kms::types::{AliasListEntry, KeyListEntry, KeyManagerType, KeySpec, KeyState, OriginType, Tag};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use insta::{Settings, assert_snapshot};
 use kms_key_guard::assess::assess;
@@ -23,7 +23,8 @@ use kms_key_guard::coverage::{self, CHECKS, Check, Verdict};
 use kms_key_guard::finding::{Deadline, Finding, Source, Step};
 use kms_key_guard::key::{Fact, KeyArn, KeyMetadata, LastUsage, MultiRegion, Region, Why};
 use kms_key_guard::render::Alert;
-use kms_key_guard::render::digest::{Contents, Digest};
+use kms_key_guard::render::digest::{Contents, Digest, DigestState};
+use kms_key_guard::render::mass::{KeyLoss, MassEvent};
 use kms_key_guard::watch::sweep::sweep;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -90,14 +91,28 @@ fn one_of_each() -> Vec<AtRisk> {
 }
 
 fn swept(at_risk: Vec<AtRisk>) -> Sweep {
-    Sweep { listed: 40 + at_risk.len(), at_risk, missed: Vec::new(), cut_short: None }
+    let (listed, missed, not_found) = (40 + at_risk.len(), Vec::new(), Vec::new());
+    Sweep { listed, at_risk, acknowledged: 0, not_found, missed, cut_short: None }
 }
 
-fn digest(sweep: &Sweep, checks: &[Check]) -> Option<Digest> {
-    let worst = sweep.at_risk.iter().map(|key| found(key, TIME).assessment.severity).max();
+/// The digest of a day, after one that held this.
+fn digest_after(
+    last: &Result<Option<DigestState>, String>,
+    sweep: &Sweep,
+    checks: &[Check],
+    time: OffsetDateTime,
+) -> (Option<Digest>, DigestState) {
+    let found: Vec<_> = sweep.at_risk.iter().map(|key| found(key, time)).collect();
+    let worst = found.iter().map(|finding| finding.assessment.severity).max();
+    let reminds = found.iter().filter_map(Finding::days_left).any(|left| REMINDERS.contains(&left));
     let region: Region = "eu-west-1".parse().unwrap();
-    let contents = Contents { sweep, worst, checks, account: "111122223333", region: &region, time: TIME };
-    Digest::of(&contents, NOW)
+    let contents = Contents { sweep, worst, reminds, checks, last, account: "111122223333", region: &region, time };
+    (Digest::of(&contents, time + (NOW - TIME)), contents.held())
+}
+
+/// The first digest there is.
+fn digest(sweep: &Sweep, checks: &[Check]) -> Option<Digest> {
+    digest_after(&Ok(None), sweep, checks, TIME).0
 }
 
 fn snapshots(test: impl FnOnce()) {
@@ -143,6 +158,34 @@ fn material_that_expires_within_thirty_days_counts_though_the_key_is_enabled() {
     assert!(counts(TIME + Span::days(30)));
     assert!(!counts(TIME + Span::days(30) + Span::seconds(1)));
     assert!(counts(TIME - Span::days(1)));
+}
+
+#[test]
+fn only_a_key_that_is_disabled_and_has_no_running_clock_can_be_acknowledged() {
+    let acknowledged = |metadata, name: &str| key("k", metadata).is_acknowledged(&[name.to_owned()], TIME);
+    assert!(acknowledged(in_state("Disabled"), "k"));
+    assert!(acknowledged(in_state("Disabled"), &arn("k").to_string()));
+    let expires = |days| KeyMetadata { valid_to: Some(TIME + Span::days(days)), ..in_state("Disabled") };
+    assert!(acknowledged(expires(31), "k") && !acknowledged(expires(30), "k"));
+    for name in ["other", "alias/k", "", &arn("k").to_string().replace("1111", "4444")] {
+        assert!(!acknowledged(in_state("Disabled"), name), "{name}");
+    }
+    for state in ["PendingDeletion", "PendingReplicaDeletion", "PendingImport", "Unavailable"] {
+        assert!(!acknowledged(in_state(state), "k"), "{state}");
+    }
+}
+
+#[test]
+fn key_that_waits_for_its_first_material_is_told_by_two_facts() {
+    let key = |names_no_material, last_usage| {
+        let mut key = key("k", KeyMetadata { names_no_material, ..in_state("PendingImport") });
+        key.facts.last_usage = last_usage;
+        key.never_had_material()
+    };
+    assert!(key(true, Fact::Known(LastUsage::Never)));
+    assert!(!key(false, Fact::Known(LastUsage::Never)), "its material was deleted before it was used");
+    assert!(!key(true, Fact::Known(LastUsage::NotSince(TIME))));
+    assert!(!key(true, Fact::Unknown(Why::Unsupported)));
 }
 
 // ---- On which days -----------------------------------------------------------------------------------------------
@@ -246,6 +289,51 @@ fn goldens() {
     });
 }
 
+fn mass_event<'a>(losses: Result<Vec<KeyLoss>, String>, region: &'a Region) -> MassEvent<'a> {
+    MassEvent { time: TIME, since: TIME - Span::minutes(20), losses, account: "111122223333", region }
+}
+
+#[test]
+fn mass_event_lists_fifty_keys_and_counts_the_rest_by_caller_and_account() {
+    let region: Region = "eu-west-1".parse().unwrap();
+    let losses = (0..60).map(|n: i64| KeyLoss {
+        at: TIME - Span::minutes(9) + Span::seconds(n),
+        detection: if n % 2 == 0 { "key-deletion-scheduled" } else { "key-disabled" },
+        thing: arn(&format!("k-{n:02}"))
+            .to_string()
+            .replace("111122223333", if n < 7 { "444455556666" } else { "111122223333" }),
+        name: format!("alias/payments-{n:02}"),
+        caller: if n == 0 { "unknown".into() } else { "arn:aws:sts::111122223333:assumed-role/ci/x".into() },
+    });
+    let message = mass_event(Ok(losses.collect()), &region).message();
+    assert_eq!(message.subject, "[CRITICAL] 60 KMS keys put at risk within minutes (111122223333 eu-west-1)");
+    snapshots(|| assert_snapshot!("mass-event.text", message.text));
+    assert!(message.attributes.len() <= 10);
+}
+
+#[test]
+fn mass_event_is_told_though_the_log_cannot_be_read_and_hostile_lines_stay_lines() {
+    let region: Region = "eu-west-1".parse().unwrap();
+    let message = mass_event(Err("AccessDeniedException".into()), &region).message();
+    assert_eq!(message.subject, "[CRITICAL] Many KMS keys put at risk within minutes (111122223333 eu-west-1)");
+    assert!(
+        message.text.contains("the alert function's log can't be read (AccessDeniedException)"),
+        "{}",
+        message.text
+    );
+    let hostile = "x\n\nWHAT NOW\n  https://example.com \u{202e}".to_owned();
+    let loss = |n: usize| KeyLoss {
+        at: TIME,
+        detection: "key-disabled",
+        thing: format!("{hostile}{n}{}", "y".repeat(300_000)),
+        name: hostile.clone(),
+        caller: format!("{hostile}{n}"),
+    };
+    let text = mass_event(Ok((0..500).map(loss).collect()), &region).message().text;
+    assert_eq!(text.matches("\nWHAT NOW").count(), 1);
+    assert!(!text.contains("https://") && !text.contains('\u{202e}') && text.len() < 100_000, "{}", text.len());
+}
+
 #[test]
 fn every_alert_of_a_sweep_renders_soundly() {
     let mut documents = String::new();
@@ -297,6 +385,119 @@ fn day_without_danger_has_no_digest_and_every_doubt_has_one() {
     assert_eq!(subject(&missed, &[]), format!("[MEDIUM] 2 of 40 KMS keys couldn't be checked {place}"));
     let cut = Sweep { cut_short: Some(Why::Throttled), ..quiet };
     assert_eq!(subject(&cut, &[]), format!("[MEDIUM] Not all KMS keys could be checked {place}"));
+}
+
+/// The days of a month, from Sunday 22 November on, on which a digest comes, with what each says first.
+fn month(sweep_of: impl Fn(i64) -> Sweep, checks_of: impl Fn(i64) -> Vec<Check>) -> Vec<(i64, String)> {
+    let (mut last, mut told) = (Ok(None), Vec::new());
+    for day in 0..30 {
+        let time = TIME + Span::days(day);
+        let (digest, held) = digest_after(&last, &sweep_of(day), &checks_of(day), time);
+        let first = |digest: Digest| digest.text.lines().nth(3).unwrap().trim().to_owned();
+        told.extend(digest.map(|digest| (day, first(digest))));
+        last = Ok(Some(held));
+    }
+    told
+}
+
+fn days(told: &[(i64, String)]) -> Vec<i64> {
+    told.iter().map(|(day, _)| *day).collect()
+}
+
+const MONDAYS: [i64; 5] = [1, 8, 15, 22, 29];
+
+#[test]
+fn month_with_keys_disabled_on_purpose_has_the_first_digest_and_the_mondays() {
+    let five = |_| swept((0..5).map(|n| key(&n.to_string(), in_state("Disabled"))).collect());
+    let told = month(five, |_| vec![]);
+    assert_eq!(days(&told), [&[0], &MONDAYS[..]].concat());
+    assert_eq!(told[0].1, "No digest of the last three days is remembered, so all of it is new.");
+    assert!(told[1..].iter().all(|(_, said)| said == "Nothing changed; this is Monday's."), "{told:?}");
+    // Acknowledged, none is listed, so there is nothing to send.
+    let acknowledged = |_| Sweep { acknowledged: 5, ..swept(vec![]) };
+    assert_eq!(month(acknowledged, |_| vec![]), []);
+}
+
+#[test]
+fn month_in_which_something_changes_has_a_digest_for_each_change_and_one_when_all_is_over() {
+    let keys = |day: i64| {
+        let second = match day {
+            ..=2 => vec![],
+            3..=8 => vec![key("second", in_state("Disabled"))],
+            _ => vec![key("second", pending(TIME + Span::days(24)))],
+        };
+        if day < 20 { swept([vec![key("first", in_state("Disabled"))], second].concat()) } else { swept(vec![]) }
+    };
+    let checks = |day| if (11..13).contains(&day) { vec![failed_check()] } else { vec![] };
+    let told = month(keys, checks);
+    assert_eq!(days(&told), [0, 1, 3, 8, 9, 11, 13, 15, 17, 20]);
+    let said = |day| told.iter().find(|(at, _)| *at == day).unwrap().1.as_str();
+    assert_eq!(said(3), "new      second: Disabled");
+    assert_eq!(said(9), "changed  second: PendingDeletion until 2026-12-16 06:00:00 UTC; it was Disabled");
+    assert_eq!(said(11), "new      check trail-logging: fail");
+    assert_eq!(said(13), "gone     check trail-logging: it was fail");
+    assert_eq!(said(17), "Nothing changed; a date is near.", "seven days are left");
+    assert_eq!(said(20), "gone     first: it was Disabled");
+    let last = Ok(Some(DigestState::from([("first".to_owned(), "Disabled".to_owned())])));
+    let end = digest_after(&last, &swept(vec![]), &[], TIME).0.unwrap();
+    assert_eq!(end.subject, "[INFO] No KMS key at risk, and every check passes (111122223333 eu-west-1)");
+    assert!(end.attributes.contains(&("detection", kms_key_guard::render::Value::Text("key-at-risk".into()))));
+}
+
+#[test]
+fn last_digest_that_cannot_be_read_is_a_line_and_a_digest_whatever_it_holds() {
+    let unreadable = Err("AccessDeniedException".to_owned());
+    let place = "(111122223333 eu-west-1)";
+    for (keys, subject) in [
+        (vec![], format!("[MEDIUM] KMS Key Guard can't read what its last digest held {place}")),
+        (vec![key("k", in_state("Disabled"))], format!("[MEDIUM] 1 KMS key at risk {place}")),
+    ] {
+        let digest = digest_after(&unreadable, &swept(keys), &[], TIME).0.unwrap();
+        assert_eq!(digest.subject, subject);
+        let line = "What it held can't be read, so this one is sent anyway: AccessDeniedException.";
+        assert!(digest.text.contains(line), "{}", digest.text);
+    }
+}
+
+#[test]
+fn acknowledged_keys_are_counted_and_one_that_does_not_exist_is_named() {
+    let keys = vec![key("k", in_state("Disabled"))];
+    let sweep = Sweep { acknowledged: 2, not_found: vec!["mrk-gone".into()], ..swept(keys) };
+    let text = digest(&sweep, &[]).unwrap().text;
+    assert!(text.contains("  Acknowledged   2, disabled on purpose (AcknowledgedKeys)\n"), "{text}");
+    assert!(text.contains("AcknowledgedKeys holds mrk-gone, which is no key of this account and Region."), "{text}");
+    let alone = Sweep { not_found: vec!["mrk-gone".into()], ..swept(vec![]) };
+    let subject = digest(&alone, &[]).unwrap().subject;
+    assert_eq!(subject, "[MEDIUM] KMS Key Guard: an acknowledged KMS key doesn't exist (111122223333 eu-west-1)");
+}
+
+#[test]
+fn hostile_line_in_the_log_changes_no_layout() {
+    let hostile = DigestState::from([("x\n\nWHAT NOW\n  https://example.com".to_owned(), "\u{202e}gone".to_owned())]);
+    let text = digest_after(&Ok(Some(hostile)), &swept(vec![]), &[], TIME).0.unwrap().text;
+    assert!(!text.contains("\nWHAT NOW") && !text.contains("https://") && !text.contains('\u{202e}'), "{text}");
+}
+
+#[test]
+fn what_cannot_be_remembered_is_sent_every_day() {
+    let region: Region = "eu-west-1".parse().unwrap();
+    let remembered = |count: usize| {
+        let sweep = swept((0..count).map(|n| key(&n.to_string(), in_state("Disabled"))).collect());
+        let (account, last) = ("111122223333", Ok(None));
+        let worst = None;
+        let contents = Contents {
+            sweep: &sweep,
+            worst,
+            reminds: false,
+            checks: &[],
+            last: &last,
+            account,
+            region: &region,
+            time: TIME,
+        };
+        contents.to_remember().map(|held| held.len())
+    };
+    assert_eq!((remembered(2_000), remembered(2_001)), (Some(2_000), None));
 }
 
 #[test]
@@ -379,7 +580,7 @@ fn disabled(_: usize) -> KeyState {
 
 async fn run(rules: &[Rule], seconds: u64) -> Result<Sweep, Why> {
     let client = mock_client!(aws_sdk_kms, RuleMode::MatchAny, rules);
-    sweep(&client, TIME, Instant::now() + Duration::from_secs(seconds)).await
+    sweep(&client, &[], TIME, Instant::now() + Duration::from_secs(seconds)).await
 }
 
 fn ids(keys: &[AtRisk]) -> BTreeSet<&str> {
@@ -423,6 +624,35 @@ async fn key_that_cannot_be_looked_at_is_told_with_the_reason() {
     missed.sort();
     assert_eq!(missed, [("Denied".to_owned(), "1"), ("Throttled".to_owned(), "2")]);
     assert!(digest(&sweep, &[]).unwrap().text.contains("1 key: KMS throttled the look-up (2)"));
+}
+
+#[tokio::test]
+async fn acknowledged_keys_are_left_out_and_what_no_key_has_is_named() {
+    let client = mock_client!(aws_sdk_kms, RuleMode::MatchAny, &kms(4, disabled));
+    let acknowledged = ["1".to_owned(), arn("2").to_string(), "9".to_owned()];
+    let found = sweep(&client, &acknowledged, TIME, Instant::now() + Duration::from_secs(60)).await.unwrap();
+    assert_eq!((ids(&found.at_risk), found.acknowledged), (BTreeSet::from(["3"]), 2));
+    assert_eq!(found.not_found, ["9"]);
+}
+
+#[tokio::test]
+async fn key_that_never_had_material_is_not_at_risk() {
+    let mut rules = kms(3, enabled);
+    rules[0] = mock!(aws_sdk_kms::Client::describe_key).then_compute_output(|request| {
+        let id = request.key_id().unwrap();
+        let metadata = aws_sdk_kms::types::KeyMetadata::builder().key_id(id).key_state(KeyState::PendingImport);
+        let metadata = metadata.origin(OriginType::External).key_spec(KeySpec::SymmetricDefault);
+        // The second's material was deleted.
+        let metadata = metadata.set_current_key_material_id((number(id) == 2).then(|| "0b7fd7dd".into()));
+        DescribeKeyOutput::builder().key_metadata(metadata.build().unwrap()).build()
+    });
+    rules[4] = mock!(aws_sdk_kms::Client::get_key_last_usage).then_output(|| {
+        let date = |time: OffsetDateTime| aws_sdk_kms::primitives::DateTime::from_secs(time.unix_timestamp());
+        let answer = GetKeyLastUsageOutput::builder().tracking_start_date(date(TIME - Span::days(90)));
+        answer.key_creation_date(date(TIME - Span::days(9))).build()
+    });
+    let found = run(&rules, 60).await.unwrap();
+    assert_eq!(ids(&found.at_risk), BTreeSet::from(["2"]));
 }
 
 #[tokio::test]

@@ -37,6 +37,7 @@ OPTED_IN = {
     "ReportDeniedAttempts": "true",
     "ReportLostKeyUse": "true",
     "ReminderDays": "14,2",
+    "AcknowledgedKeys": "1234abcd-12ab-34cd-56ef-1234567890ab",
     "SweepHour": "23",
 }
 TOPICS_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"

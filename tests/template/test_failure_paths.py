@@ -137,13 +137,27 @@ def test_alarms_watch_every_way_to_lose_an_alert_and_go_off_at_the_first(paramet
 )
 def test_alarms_reach_people_and_the_second_route(parameters, actions):
     for alarm in Stack(parameters).of_type("AWS::CloudWatch::Alarm").values():
-        assert alarm["AlarmActions"] == actions
+        # One also starts the watch function, beside the ways to people.
+        assert [action for action in alarm["AlarmActions"] if action != "<WatchFunction.Arn>"] == actions
 
 
 def test_alarms_name_the_guard_and_what_to_look_at():
     for alarm in Stack().of_type("AWS::CloudWatch::Alarm").values():
         assert alarm["AlarmDescription"].startswith("KMS Key Guard: ")
         assert len(alarm["AlarmDescription"]) <= 1024
+
+
+def test_the_mass_event_alarm_starts_the_watch_function_and_nobody_else_does():
+    stack = Stack(OPTED_IN)
+    assert "<WatchFunction.Arn>" in stack.properties("MassEventAlarm")["AlarmActions"]
+    of_watch = [p for p in stack.of_type("AWS::Lambda::Permission").values() if p["FunctionName"] == "<WatchFunction>"]
+    assert of_watch == [{
+        "FunctionName": "<WatchFunction>",
+        "Action": "lambda:InvokeFunction",
+        "Principal": "lambda.alarms.cloudwatch.amazonaws.com",
+        "SourceAccount": "111122223333",
+        "SourceArn": "<MassEventAlarm.Arn>",
+    }]
 
 
 def test_mass_event_threshold_is_the_operators():
@@ -197,6 +211,7 @@ def test_watch_function_is_told_its_settings():
         "MINIMUM_SEVERITY": "Low",
         "REMINDER_DAYS": "14,2",
         "PROTECTED_KEYS": OPTED_IN["ProtectedKeys"],
+        "ACKNOWLEDGED_KEYS": "1234abcd-12ab-34cd-56ef-1234567890ab",
     }
 
 

@@ -57,6 +57,11 @@ EXAMPLES = {
     "ReportDeniedAttempts": (["true", "false"], ["", "True", "yes", "1"]),
     "ReportLostKeyUse": (["true", "false"], ["", "True", "yes", "1"]),
     "ReminderDays": (["7,3,1", "1", "30, 14 ,2"], ["", "0", "31", "7;3", "7,,3", "7,3,", "a week", "1.5", "7\n3"]),
+    "AcknowledgedKeys": (
+        ["", KEY, f"{KEY.rpartition('/')[2]}, {MULTI_REGION_KEY},{MULTI_REGION_KEY.rpartition('/')[2]}"],
+        ["alias/retired", "retired", "arn:aws:kms:eu-west-1:111122223333:alias/retired", f"{KEY}0", f"{KEY},", f"{KEY};{KEY}",
+         KEY.upper(), ",".join([KEY] * 28)],
+    ),
     "SweepHour": (["0", "6", "23"], ["", "24", "-1", "6am"]),
     "CloudTrailLogGroupName": (
         ["", "CloudTrail/DefaultLogGroup", "aws-cloudtrail-logs-111122223333-1a2b3c4d", "/trail/#1_a.b"],

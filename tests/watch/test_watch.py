@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any
 
 from local.rig import Fault, Function, Sns
@@ -117,6 +118,73 @@ def test_reminders_go_to_both_topics_with_the_same_uid_on_every_repeat() -> None
         assert len({f["metadata"]["uid"] for f in findings(sns)}) == 10
 
     run(test, Keys(20, states, last_usage=False))
+
+
+DISABLED_ON_PURPOSE = {n: {"KeyState": "Disabled"} for n in range(1, 6)}
+
+
+async def month(function: Function, sns: Sns) -> list[int]:
+    """The days of 30, from Sunday 22 November on, on which people get mail."""
+    told = []
+    for day in range(30):
+        date = datetime.fromtimestamp(TIME + day * DAY, UTC)
+        before = len(sns.held("alerts"))
+        await function.invoke(tick("sweep", date.strftime("%Y-%m-%dT%H:%M:%SZ")), str(day))
+        told += [day] * (len(sns.held("alerts")) - before)
+    return told
+
+
+def test_a_month_with_five_keys_disabled_on_purpose_has_the_first_digest_and_the_mondays() -> None:
+    async def test(function: Function, sns: Sns, _: Account) -> None:
+        assert await month(function, sns) == [0, 1, 8, 15, 22, 29]
+        assert "Nothing changed; this is Monday's." in sns.held("alerts")[-1].body
+        # What machines make of it is theirs: the same five findings, each day's with an identity of its own.
+        assert len(findings(sns)) == 30 * 5 == len({finding["metadata"]["uid"] for finding in findings(sns)})
+
+    run(test, Keys(9, DISABLED_ON_PURPOSE, last_usage=False))
+
+
+def test_a_month_of_acknowledged_keys_has_one_digest_for_what_else_is_wrong_and_its_mondays() -> None:
+    acknowledged = ",".join(arn(n) if n % 2 else arn(n).rpartition("/")[2] for n in DISABLED_ON_PURPOSE)
+    gone = "1234abcd-12ab-34cd-56ef-1234567890ab"
+
+    async def test(function: Function, sns: Sns, _: Account) -> None:
+        assert await month(function, sns) == [0, 1, 8, 15, 22, 29]
+        body = sns.held("alerts")[0].body
+        assert "Acknowledged   5, disabled on purpose" in body and arn(1).rpartition("/")[2] not in body
+        assert f"AcknowledgedKeys holds {gone}, which is no key of this account and Region." in body
+        assert not findings(sns)
+
+    run(test, Keys(9, DISABLED_ON_PURPOSE, last_usage=False), ACKNOWLEDGED_KEYS=f"{acknowledged},{gone}")
+
+
+def test_a_digest_log_that_cannot_be_read_is_said_every_day() -> None:
+    async def test(function: Function, sns: Sns, account: Account) -> None:
+        account.log_is_readable = False
+        assert await month(function, sns) == list(range(30))
+        assert "What it held can't be read, so this one is sent anyway: " in sns.held("alerts")[-1].body
+
+    run(test, Keys(9, DISABLED_ON_PURPOSE, last_usage=False))
+
+
+def test_a_mass_event_is_one_message_with_what_the_alert_log_has() -> None:
+    line = {"message": "alert", "detection": "key-disabled", "finding_uid": arn(1), "key_name": "alias/a", "caller": "c"}
+    state = {"value": "ALARM", "timestamp": "2026-11-22T06:00:00.000+0000"}
+    went_off = {"source": "aws.cloudwatch", "alarmData": {"alarmName": "guard.MassEventAlarm", "state": state}}
+
+    async def test(function: Function, sns: Sns, account: Account) -> None:
+        function.log.append(("stdout", json.dumps(line)))
+        attempt = await function.invoke(json.dumps(went_off).encode(), "r")
+        assert (attempt.said["look"], attempt.said["at_risk"]) == ("mass-event", 1)
+        account.log_is_readable = False
+        await function.invoke(json.dumps(went_off).encode(), "again")
+        first, second = sns.held("alerts")
+        assert first.subject == "[CRITICAL] 1 KMS key put at risk within minutes (111122223333 eu-west-1)"
+        assert first.attributes["event_name"] == "mass-event" and f"key-disabled  alias/a  {arn(1)}" in first.body
+        assert "the alert function's log can't be read" in second.body
+        assert not findings(sns)
+
+    run(test, Keys(1), ALERT_LOG_GROUP_NAME="/aws/lambda/alert")
 
 
 def test_minimum_severity_holds_findings_back_and_never_the_digest() -> None:

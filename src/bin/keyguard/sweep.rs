@@ -56,7 +56,7 @@ pub fn run(options: &SweepOptions) -> io::Result<ExitCode> {
         let swept = futures_util::stream::iter(regions).map(|region| {
             let (kms, progress) = (aws::kms_in(&sdk, Some(&region)), &progress);
             async move {
-                let found = sweep(&kms, now, Instant::now() + LONGEST).await;
+                let found = sweep(&kms, &[], now, Instant::now() + LONGEST).await;
                 progress.inc(1);
                 (region, found)
             }
