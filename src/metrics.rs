@@ -44,6 +44,8 @@ pub struct Run {
     pub time: String,
     /// The checks that failed, or failed before and couldn't be looked at now: their ids.
     pub failed: Vec<String>,
+    /// The settings that hold something back, if they are known.
+    pub settings: Option<Vec<String>>,
     /// How many findings `MINIMUM_SEVERITY` held back.
     pub held_back: u64,
     /// Metrics by name.
@@ -79,9 +81,12 @@ impl Metrics {
     #[cfg(feature = "watch")]
     pub fn run(self, run: &Run) {
         let Self(Some(collector)) = self else { return };
-        let failed: Vec<_> = run.failed.iter().cloned().map(serde_json::Value::from).collect();
         collector.set_property("Look", run.look).set_property("ScheduledTime", run.time.clone());
-        collector.set_property("Failed", failed);
+        collector.set_property("Failed", run.failed.clone());
+        match &run.settings {
+            Some(settings) => collector.set_property("Settings", settings.clone()),
+            None => collector.remove_property("Settings"),
+        };
         counter!(HEARTBEAT).increment(1);
         counter!(HELD_BACK).increment(run.held_back);
         for (name, value) in &run.values {
