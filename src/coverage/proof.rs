@@ -8,7 +8,6 @@ use futures_util::future::join_all;
 use super::expected::restore;
 use super::filters::Filter;
 use super::{About, Check, Observation, Stack, is_missing, self_check, why};
-use crate::escape::name;
 use crate::policy::{AccessRequest, Answer};
 
 pub(super) static READY: About = About {
@@ -18,9 +17,10 @@ pub(super) static READY: About = About {
 };
 
 /// How a topic reaches the proof queue.
-pub(super) enum Leg<'a> {
-    /// By this subscription.
-    Subscribed(&'a str),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leg {
+    /// The stack subscribes the queue to it.
+    Subscribed,
     /// Not at all: it is another account's.
     Elsewhere,
     /// Not at all: the stack has no subscription.
@@ -29,28 +29,26 @@ pub(super) enum Leg<'a> {
 
 impl Stack {
     /// How the topic for people, or for machines, reaches the proof queue.
-    pub(super) fn leg(&self, which: &str) -> Leg<'_> {
-        let (subscription, topic) = match which {
-            "alerts" => (self.id("ProofAlertsSubscription"), self.alerts_topic()),
-            _ => {
-                // One topic for both takes one subscription.
-                let both = self.findings_topic().filter(|topic| self.alerts_topic() == Some(*topic));
-                let shared = both.and_then(|_| self.id("ProofAlertsSubscription"));
-                (self.id("ProofFindingsSubscription").or(shared), self.findings_topic())
-            }
+    pub(super) fn leg(&self, which: &str) -> Leg {
+        let alerts = self.id("ProofAlertsSubscription").is_some();
+        let (subscribed, topic) = match which {
+            "alerts" => (alerts, self.alerts_topic()),
+            // One topic for both takes one subscription.
+            _ => (
+                self.id("ProofFindingsSubscription").is_some() || alerts && self.findings_topic() == self.alerts_topic(),
+                self.findings_topic(),
+            ),
         };
-        match (subscription, topic.and_then(|topic| topic.split(':').nth(4))) {
-            (Some(subscription), _) => Leg::Subscribed(subscription),
-            (None, Some(account)) if account != self.account => Leg::Elsewhere,
-            (None, _) => Leg::Missing,
+        match topic.and_then(|topic| topic.split(':').nth(4)) {
+            _ if subscribed => Leg::Subscribed,
+            Some(account) if account != self.account => Leg::Elsewhere,
+            _ => Leg::Missing,
         }
     }
 
-    /// Whether a subscription is one of the proof queue's, by which nobody hears anything.
-    pub(super) fn is_proof(&self, subscription: &str) -> bool {
-        self.resources.iter().any(|(logical, part)| {
-            part.kind == "AWS::SNS::Subscription" && logical.starts_with("Proof") && part.id == subscription
-        })
+    /// Whether an endpoint is the proof queue, by which nobody hears anything.
+    pub(super) fn is_proof(&self, endpoint: &str) -> bool {
+        self.id("ProofQueue").is_some_and(|url| self.queue_arn(url) == endpoint)
     }
 }
 
@@ -76,8 +74,8 @@ pub(super) async fn look(sdk: &SdkConfig, guard: &Stack) -> Check {
 }
 
 async fn heard(sns: &Sns, guard: &Stack, policy: &str, url: &str, which: &str, topic: &str) -> Observation {
-    let subscription = match guard.leg(which) {
-        Leg::Subscribed(subscription) => subscription,
+    match guard.leg(which) {
+        Leg::Subscribed => {}
         Leg::Elsewhere => {
             return Observation::pass(format!(
                 "The {which} topic is in another account, so what it delivers keyguard doctor --prove can't see."
@@ -87,7 +85,7 @@ async fn heard(sns: &Sns, guard: &Stack, policy: &str, url: &str, which: &str, t
             let none = format!("The proof queue isn't subscribed to the {which} topic.");
             return Observation::warn(none).advise("Deploy again (make deploy).");
         }
-    };
+    }
     let queue = guard.queue_arn(url);
     let keys = [("aws:sourcearn", topic), ("aws:securetransport", "true")];
     let request =
@@ -96,26 +94,37 @@ async fn heard(sns: &Sns, guard: &Stack, policy: &str, url: &str, which: &str, t
         let shut = format!("The policy of ProofQueue doesn't let the {which} topic deliver to it.");
         return restore(Observation::warn(shut), guard);
     }
-    match sns.get_subscription_attributes().subscription_arn(subscription).send().await {
-        Ok(answer) => {
-            let filter = Filter::of(&answer.attributes.unwrap_or_default());
-            if filter.is_none_or(|filter| filter.lets_tests_through(guard)) {
-                Observation::pass(format!("It hears the {which} topic."))
-            } else {
-                let say = format!("The proof queue's subscription to the {which} topic keeps tests out.");
-                restore(Observation::warn(say), guard)
-            }
-        }
-        Err(error) if is_missing(&error) => {
-            let gone =
-                format!("The proof queue's subscription to the {which} topic ({}) is gone.", name(subscription, 300));
+    match filters(sns, topic, &queue).await {
+        Ok(filters) if filters.is_empty() => {
+            let gone = format!("The proof queue's subscription to the {which} topic is gone.");
             restore(Observation::warn(gone), guard)
         }
-        Err(error) => Observation::unknown(
-            &format!("Whether the proof queue hears the {which} topic"),
-            &why("sns:GetSubscriptionAttributes", &error),
-        ),
+        Ok(filters) if filters.iter().flatten().any(|filter| !filter.lets_tests_through(guard)) => {
+            let say = format!("The proof queue's subscription to the {which} topic keeps tests out.");
+            restore(Observation::warn(say), guard)
+        }
+        Ok(_) => Observation::pass(format!("It hears the {which} topic.")),
+        Err(reason) => Observation::unknown(&format!("Whether the proof queue hears the {which} topic"), &reason),
     }
+}
+
+/// The filters of an endpoint's subscriptions to a topic; None for one that takes everything.
+async fn filters(sns: &Sns, topic: &str, endpoint: &str) -> Result<Vec<Option<Filter>>, String> {
+    let mut pages = sns.list_subscriptions_by_topic().topic_arn(topic).into_paginator().items().send();
+    let mut filters = Vec::new();
+    while let Some(subscription) = pages.next().await {
+        let subscription = subscription.map_err(|error| why("sns:ListSubscriptionsByTopic", &error))?;
+        let (Some(arn), true) = (subscription.subscription_arn(), subscription.endpoint() == Some(endpoint)) else {
+            continue;
+        };
+        match sns.get_subscription_attributes().subscription_arn(arn).send().await {
+            Ok(answer) => filters.push(Filter::of(&answer.attributes.unwrap_or_default())),
+            // Removed meanwhile.
+            Err(error) if is_missing(&error) => {}
+            Err(error) => return Err(why("sns:GetSubscriptionAttributes", &error)),
+        }
+    }
+    Ok(filters)
 }
 
 #[cfg(test)]
@@ -125,21 +134,17 @@ mod tests {
 
     #[test]
     fn leg_is_a_subscription_or_says_why_there_is_none() {
-        let legs = |guard: &Stack| {
-            ["alerts", "findings"].map(|which| match guard.leg(which) {
-                Leg::Subscribed(arn) => arn.to_owned(),
-                Leg::Elsewhere => "elsewhere".into(),
-                Leg::Missing => "missing".into(),
-            })
-        };
+        let legs = |guard: &Stack| ["alerts", "findings"].map(|which| guard.leg(which));
         let mut guard = Stack::example(&[("ExistingFindingsTopicArn", "arn:aws:sns:eu-west-1:444455556666:own")]);
-        assert_eq!(legs(&guard), ["missing", "elsewhere"]);
-        let subscription = StackResource { kind: "AWS::SNS::Subscription".into(), id: "arn:1".into() };
-        guard.resources.insert("ProofAlertsSubscription".into(), subscription);
-        assert_eq!(legs(&guard), ["arn:1", "elsewhere"]);
-        assert!(guard.is_proof("arn:1") && !guard.is_proof("arn:2"));
+        assert_eq!(legs(&guard), [Leg::Missing, Leg::Elsewhere]);
+        let part = |kind: &str, id: &str| StackResource { kind: kind.into(), id: id.into() };
+        guard.resources.insert("ProofAlertsSubscription".into(), part("AWS::SNS::Subscription", "arn:1"));
+        assert_eq!(legs(&guard), [Leg::Subscribed, Leg::Elsewhere]);
         let both = guard.alerts_topic().map(str::to_owned);
         guard.parameters.insert("ExistingFindingsTopicArn".into(), both.unwrap());
-        assert_eq!(legs(&guard), ["arn:1", "arn:1"]);
+        assert_eq!(legs(&guard), [Leg::Subscribed, Leg::Subscribed]);
+        guard.resources.insert("ProofQueue".into(), part("AWS::SQS::Queue", "https://sqs/111122223333/proof"));
+        assert!(guard.is_proof("arn:aws:sqs:eu-west-1:111122223333:proof"));
+        assert!(!guard.is_proof("arn:aws:sqs:eu-west-1:111122223333:people"));
     }
 }

@@ -133,17 +133,17 @@ impl ProveClients {
                     &format!("Whether the {which} topic delivered it"),
                     "the proof queue isn't subscribed to it; deploy again",
                 ),
-                (None, Leg::Subscribed(_)) if deaf.is_some() => {
+                (None, Leg::Subscribed) if deaf.is_some() => {
                     let reason = deaf.as_deref().unwrap_or_default();
                     Observation::unknown(&format!("Whether the {which} topic delivered it"), reason)
                 }
-                (None, Leg::Subscribed(_)) if ran => Observation::fail(format!(
+                (None, Leg::Subscribed) if ran => Observation::fail(format!(
                     "The {which} topic swallowed it: the function ran, and nothing arrived within {seconds} s."
                 ))
                 .advise(format!(
                     "Look at the checks {which}-heard, topics-readable and proof-ready, and at the function's log."
                 )),
-                (None, Leg::Subscribed(_)) => {
+                (None, Leg::Subscribed) => {
                     Observation::unknown(&format!("Whether the {which} topic delivers"), "the test didn't get that far")
                 }
             };
@@ -169,7 +169,7 @@ impl ProveClients {
     /// Reads the queue until all that it can hear has come, or the time is over.
     async fn wait(&self, queue: &str, arrived: &mut Arrived, guard: &Stack, id: Uuid, timeout: Duration) {
         let until = Instant::now() + timeout;
-        let heard = |which| matches!(guard.leg(which), Leg::Subscribed(_));
+        let heard = |which| matches!(guard.leg(which), Leg::Subscribed);
         let (alerts, findings) = (heard("alerts"), heard("findings"));
         while Instant::now() < until && (alerts && arrived.alert.is_none() || findings && arrived.finding.is_none()) {
             arrived.deaf = self.read(queue, WAIT_SECONDS, arrived, guard, id).await.err();

@@ -112,7 +112,7 @@ pub(super) async fn audience(sns: &Sns, guard: &Stack, topic: &str, lets: impl F
         match subscription {
             // Instead of an ARN there is PendingConfirmation, or Deleted.
             Ok(subscription) => match subscription.subscription_arn() {
-                Some(arn) if guard.is_proof(arn) => {}
+                Some(_) if subscription.endpoint().is_some_and(|endpoint| guard.is_proof(endpoint)) => {}
                 Some(arn) if arn.starts_with("arn:") => confirmed.push(arn.to_owned()),
                 Some("PendingConfirmation") => {
                     let (protocol, endpoint) = (subscription.protocol(), subscription.endpoint());
