@@ -35,7 +35,8 @@ impl Stack {
             "alerts" => (alerts, self.alerts_topic()),
             // One topic for both takes one subscription.
             _ => (
-                self.id("ProofFindingsSubscription").is_some() || alerts && self.findings_topic() == self.alerts_topic(),
+                self.id("ProofFindingsSubscription").is_some()
+                    || alerts && self.findings_topic() == self.alerts_topic(),
                 self.findings_topic(),
             ),
         };

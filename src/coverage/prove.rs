@@ -190,8 +190,8 @@ impl ProveClients {
         for message in received.messages() {
             let taken = arrived.take(message.body().unwrap_or_default(), guard, id);
             if let Some(receipt) = message.receipt_handle().filter(|_| taken) {
-                // What can't be deleted is gone within the hour.
-                let _ = self.sqs.delete_message().queue_url(queue).receipt_handle(receipt).send().await;
+                let deleted = self.sqs.delete_message().queue_url(queue).receipt_handle(receipt).send().await;
+                deleted.map_err(|error| why("sqs:DeleteMessage", &error))?;
             }
         }
         Ok(())
