@@ -495,7 +495,7 @@ def self_checks_off(p: Patient) -> Iterator[None]:
 
 
 @contextmanager
-def tests_filtered_out(p: Patient) -> Iterator[None]:
+def filtered_for_tests(p: Patient) -> Iterator[None]:
     sns, topic = p.aws.client("sns"), p.outputs["AlertsTopicArn"]
     (proof,) = [s for s in sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"] if "ProofQueue" in s["Endpoint"]]
     change = {"SubscriptionArn": proof["SubscriptionArn"], "AttributeName": "FilterPolicy"}
@@ -598,7 +598,8 @@ NAMED = {
         topic_deleted,
         {"alerts-heard": ("fail", "is gone, so nothing that the guard publishes arrives"),
          "topics-readable": ("unknown", "there is no such topic"),
-         "alarms-live": ("fail", "which doesn't exist"), "cis-alarm": ("warn", "which doesn't exist")},
+         "alarms-live": ("fail", "which doesn't exist"), "cis-alarm": ("warn", "which doesn't exist"),
+         "proof-ready": ("unknown", "Whether the proof queue hears the alerts topic isn't known")},
     ),
     "nobody subscribed": (
         lambda p: unsubscribed(p, "AlertsTopicArn", "people"),
@@ -654,7 +655,7 @@ NAMED = {
         {"proof-ready": ("warn", "The policy of ProofQueue doesn't let the findings topic deliver to it.")},
     ),
     "tests filtered out": (
-        tests_filtered_out, {"proof-ready": ("warn", "subscription to the alerts topic keeps tests out")},
+        filtered_for_tests, {"proof-ready": ("warn", "subscription to the alerts topic keeps tests out")},
     ),
     "alarm going off": (alarm_going_off, {"alarms-quiet": ("warn", "The alarm AlertThrottleAlarm is going off.")}),
     # Where cloud-audit is content: its words are there.

@@ -35,7 +35,8 @@ class Changed:
         return [json.loads(event["message"]) for event in lines["events"]]
 
     def update(self, **changed: str) -> None:
-        stacks, mine = self.aws.client("cloudformation"), {"StackName": local.STACK}
+        stacks = self.aws.client("cloudformation", **self.aws.person("alice", "deployer"))
+        mine = {"StackName": local.STACK}
         kept = [p["ParameterKey"] for p in stacks.describe_stacks(**mine)["Stacks"][0]["Parameters"]]
         stacks.update_stack(
             **mine,
@@ -72,7 +73,7 @@ def told(inbox: Inbox) -> list[tuple[str, str]]:
 def test_a_deployment_ends_with_the_word_that_nothing_is_missing(changed: Changed) -> None:
     changed.update(SweepHour="7")
     verdict = changed.people.next(about("self-check", "Close"), timeout=DUE)
-    assert verdict.subject.startswith("[INFORMATIONAL] KMS Key Guard: nothing is missing, self-check"), verdict.subject
+    assert verdict.subject.startswith("[INFO] KMS Key Guard: nothing is missing, self-check"), verdict.subject
     assert "The guard or its stack was changed." in verdict.body
     assert changed.machines.next(about("self-check", "Close")).attributes["severity"] == "Informational"
     rest = told(changed.people)
