@@ -20,6 +20,7 @@ PRICES: dict[str, tuple[float, str, str]] = {
     "publish": (0.50 / 1_000_000, "a publish of up to 64 KB", "sns"),
     "event": (1.00 / 1_000_000, "an event sent to another account's or Region's bus; those of AWS services are free", "eventbridge"),
     "schedule": (1.00 / 1_000_000, "an invocation by Scheduler", "eventbridge"),
+    "FIFO request": (0.50 / 1_000_000, "a request to a FIFO queue; an account's first million a month is free", "sqs"),
     "request": (0.20 / 1_000_000, "a request to a function", "lambda"),
     "duration": (0.000_013_333_4, "a GB-second on arm64", "lambda"),
     "key request": (0.03 / 10_000, "a request to KMS", "kms"),
@@ -43,6 +44,9 @@ METRIC_HOURS = {
 every hour, a sweep every day."""
 WATCH = {"memory GB": 0.25, "sweep seconds": 10.0, "check seconds": 5.0}
 """The watch function, a sweep a day and a check every hour: more than ten times what they take on the local AWS."""
+
+POLLERS = 5
+"""How many times at once Lambda waits at a queue, 20 s each time."""
 
 Row = tuple[str, float, str]
 """What, how many, at which price."""
@@ -84,6 +88,7 @@ def stack() -> list[Row]:
         ("alarms", in_template("Alarm"), "alarm"),
         (f"{sum(hours > 0 for hours in METRIC_HOURS.values())} custom metrics, for the hours in which they are written",
          sum(METRIC_HOURS.values()), "metric hour"),
+        (f"self-check queue: Lambda waits there {POLLERS} times at once, 20 s each", POLLERS * 3 * 60 * HOURS, "FIFO request"),
         ("watch function: calls by Scheduler, 25 a day", 25 * DAYS, "schedule"),
         ("watch function: requests", 25 * DAYS, "request"),
         (f"watch function: time, {WATCH['memory GB']} GB, a sweep of {WATCH['sweep seconds']:.0f} s a day and a check of "

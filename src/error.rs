@@ -36,7 +36,7 @@ pub enum Error {
     /// The watch function was asked for something it doesn't do.
     #[cfg(feature = "watch")]
     #[error(
-        "the input {problem}; it takes {{\"look\": \"sweep\" or \"coverage\", \"time\": \"2026-11-22T06:00:00Z\"}}, the time being the schedule's"
+        "the input {problem}; it takes {{\"look\": \"sweep\" or \"coverage\", \"time\": \"2026-11-22T06:00:00Z\"}}, the time being the schedule's, or a batch of the self-check queue"
     )]
     Input {
         /// What is wrong with it.

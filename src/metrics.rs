@@ -49,6 +49,8 @@ pub struct Run {
     pub failed: Vec<String>,
     /// What a sweep's digest held, if the next one can remember as much.
     pub digest: Option<BTreeMap<String, String>>,
+    /// The settings that hold something back, if they are known.
+    pub settings: Option<Vec<String>>,
     /// How many findings `MINIMUM_SEVERITY` held back.
     pub held_back: u64,
     /// Metrics by name.
@@ -84,15 +86,18 @@ impl Metrics {
     #[cfg(feature = "watch")]
     pub fn run(self, run: &Run) {
         let Self(Some(collector)) = self else { return };
-        let failed: Vec<_> = run.failed.iter().cloned().map(serde_json::Value::from).collect();
         collector.set_property("Look", run.look).set_property("ScheduledTime", run.time.clone());
-        collector.set_property("Failed", failed);
+        collector.set_property("Failed", run.failed.clone());
         // What was set for one line stays for the next.
         collector.remove_property("Digest");
         if let Some(held) = &run.digest {
             let held = held.iter().map(|(thing, state)| (thing.clone(), state.clone().into()));
             collector.set_property("Digest", serde_json::Map::from_iter(held));
         }
+        match &run.settings {
+            Some(settings) => collector.set_property("Settings", settings.clone()),
+            None => collector.remove_property("Settings"),
+        };
         counter!(HEARTBEAT).increment(1);
         counter!(HELD_BACK).increment(run.held_back);
         for (name, value) in &run.values {

@@ -1,4 +1,5 @@
-"""CloudFormation: the calls it makes for a stack are recorded as CloudTrail records them, made by CloudFormation.
+"""CloudFormation: the calls it makes for a stack are recorded as CloudTrail records them, made by CloudFormation, and a stack's
+status reaches EventBridge.
 
 ministack's CloudFormation writes into the services' stores, past every record. Here each resource that can silence
 the guard, and each key, leaves the records of the calls that AWS's CloudFormation makes for it, on behalf of whoever changed the
@@ -6,16 +7,17 @@ stack: `invokedBy`, `sourceIPAddress` and `userAgent` say cloudformation.amazona
 """
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 from ministack.core.responses import get_account_id, get_region
-from ministack.services import kms
+from ministack.services import eventbridge, kms
 from ministack.services.cloudformation import changesets, provisioners
 from ministack.services.cloudformation import handlers as operations
 from ministack.services.cloudformation import stacks as deployments
 
-from . import cloudtrail
+from . import cloudtrail, events
 from .pinned import replace, replace_entry
 
 PRINCIPAL = "cloudformation.amazonaws.com"
@@ -28,6 +30,8 @@ def mend() -> None:
     """Record what CloudFormation does to these resources, and let conditions ask where the stack is."""
     for module in (changesets, deployments, operations):
         replace(module, "_evaluate_conditions", "template params", _knowing_the_place)
+        parameters = "stack_id stack_name logical_id resource_type status reason physical_id detailed_status"
+        replace(module, "_add_event", parameters, _sent)
     for resource_type, calls in RECORDED.items():
         handlers = provisioners._RESOURCE_HANDLERS.get(resource_type, {})
         where = f"_RESOURCE_HANDLERS[{resource_type!r}]"
@@ -40,12 +44,41 @@ def mend() -> None:
     replace_entry(rules, "delete", where, lambda original: lambda name, *more: original(name.rpartition("|")[2], *more))
 
 
+def _sent(original: Callable[..., None]) -> Callable[..., None]:
+    """A stack's change of status is an event of CloudFormation's own (AWS page: "Stack Status Change event detail")."""
+
+    def add_event(stack_id: str, stack_name: str, logical_id: str, resource_type: str, status: str, *more: Any, **named: Any) -> None:
+        original(stack_id, stack_name, logical_id, resource_type, status, *more, **named)
+        if resource_type == "AWS::CloudFormation::Stack" and logical_id == stack_name:
+            reason = named.get("reason", more[0] if more else "")
+            detail = {"stack-id": stack_id, "status-details": {"status": status, "status-reason": reason}}
+            eventbridge._ensure_default_bus()
+            events.deliver("aws.cloudformation", "CloudFormation Stack Status Change", detail, [stack_id])
+
+    return add_event
+
+
 def _knowing_the_place(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Pseudo parameters in conditions, which ministack takes for their names."""
+    """Pseudo parameters in conditions, which ministack takes for their names, and Fn::Sub and Fn::Split, which it doesn't know
+    there."""
 
     def evaluate_conditions(template: dict, params: dict) -> dict:
         place = {"AWS::AccountId": get_account_id(), "AWS::Region": get_region(), "AWS::Partition": "aws"}
-        return original(template, {**{name: {"Value": value} for name, value in place.items()}, **params})
+        known = {**{name: {"Value": value} for name, value in place.items()}, **params}
+
+        def filled(node: Any) -> Any:
+            if isinstance(node, list):
+                return [filled(item) for item in node]
+            if not isinstance(node, dict):
+                return node
+            if isinstance(text := node.get("Fn::Sub"), str):
+                return re.sub(r"\$\{([^}]+)}", lambda name: str(known[name[1]]["Value"]), text)
+            if "Fn::Split" in node:
+                separator, text = filled(node["Fn::Split"])
+                return text.split(separator)
+            return {key: filled(value) for key, value in node.items()}
+
+        return original({**template, "Conditions": filled(template.get("Conditions", {}))}, known)
 
     return evaluate_conditions
 

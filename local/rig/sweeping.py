@@ -17,6 +17,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -121,13 +122,16 @@ class Account(Server):
         super().__init__()
         self.stack = "no such stack"
         """What CloudFormation says: `no such stack`, `there`, or `denied`."""
+        self.status = "CREATE_COMPLETE"
         self.log_is_readable = True
+        self.forged: dict[str, Any] = {}
+        """What the log's events have otherwise than Lambda writes them."""
 
     async def answer(self, request: Request, connection: Connection) -> None:
         target = request.headers.get("x-amz-target", "")
         if target.endswith(".FilterLogEvents") and self.log_is_readable:
             lines = [line for stream, line in self.function.log if stream == "stdout"]
-            events = [{"timestamp": 0, "message": line} for line in lines]
+            events = [_event(line) | self.forged for line in lines]
             await connection.send(response(200, json.dumps({"events": events}).encode()))
         elif b"Action=DescribeStacks" in request.body and self.stack != "denied":
             await connection.send(self._stacks())
@@ -142,10 +146,18 @@ class Account(Server):
 
     def _stacks(self) -> bytes:
         if self.stack == "there":
-            stack = f"<StackId>arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/guard/1</StackId><StackStatus>CREATE_COMPLETE</StackStatus>"
+            stack = f"<StackId>arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/guard/1</StackId><StackStatus>{self.status}</StackStatus>"
             return _xml(200, f"<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>guard</StackName>{stack}</member></Stacks></DescribeStacksResult></DescribeStacksResponse>")
         error = "<Code>ValidationError</Code><Message>Stack with id guard does not exist</Message>"
         return _xml(400, f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error></ErrorResponse>")
+
+
+def _event(line: str) -> dict[str, Any]:
+    """A line as CloudWatch Logs has it: in a stream of the function's, and taken a second after the time that it is for."""
+    scheduled = re.search(r'"ScheduledTime":"([^"]+)"', line)
+    taken = datetime.fromisoformat(scheduled[1]).timestamp() + 1 if scheduled else 0
+    stream = "2026/11/22/[$LATEST]0123456789abcdef0123456789abcdef"
+    return {"timestamp": 0, "ingestionTime": int(taken * 1000), "logStreamName": stream, "message": line}
 
 
 def _xml(status: int, body: str) -> bytes:
@@ -174,9 +186,25 @@ async def watching(
             yield function, topics, account
 
 
-def tick(look: str, time: str = "2026-11-22T06:00:00Z") -> bytes:
+def batch(*bodies: str, sent: float | None = None) -> bytes:
+    """What Lambda brings from the self-check queue; sent now, or at a time in seconds since the epoch."""
+    attributes = {"SentTimestamp": str(int((time.time() if sent is None else sent) * 1000)), "MessageGroupId": "self-check"}
+    records = [
+        {"messageId": f"m-{n}", "body": body, "attributes": attributes, "eventSource": "aws:sqs"} for n, body in enumerate(bodies)
+    ]
+    return json.dumps({"Records": records}).encode()
+
+
+def stack_event(stack: str = "guard") -> str:
+    """The end of an update, as CloudFormation tells EventBridge."""
+    stack_id = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{stack}/1"
+    detail = {"stack-id": stack_id, "status-details": {"status": "UPDATE_COMPLETE", "status-reason": ""}}
+    return json.dumps({"source": "aws.cloudformation", "detail-type": "CloudFormation Stack Status Change", "detail": detail})
+
+
+def tick(look: str, due: str = "2026-11-22T06:00:00Z") -> bytes:
     """What the schedule sends."""
-    return json.dumps({"look": look, "time": time}).encode()
+    return json.dumps({"look": look, "time": due}).encode()
 
 
 async def _measure(count: int, at_risk: int) -> None:

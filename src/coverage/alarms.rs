@@ -33,7 +33,7 @@ pub(super) async fn look(sdk: &SdkConfig, guard: &Stack, parts: &Parts) -> Vec<C
 
 pub(super) async fn checks(sqs: &Sqs, cloudwatch: &CloudWatch, sns: &Sns, guard: &Stack, parts: &Parts) -> Vec<Check> {
     let queues = async {
-        let queues: Vec<_> = guard.all("AWS::SQS::Queue").collect();
+        let queues: Vec<_> = guard.failure_queues().collect();
         let looks = join_all(queues.iter().map(|(logical, url)| queue(sqs, guard, logical, url))).await;
         match looks.is_empty() {
             true => {
@@ -119,7 +119,7 @@ async fn alarms(
             }
         }
     }
-    let audiences = audiences(sns, topics(&found)).await;
+    let audiences = audiences(sns, guard, topics(&found)).await;
     let (mut live, mut quiet) = (Vec::new(), Vec::new());
     for (logical, id, part) in expected {
         let Some(alarm) = found.iter().find(|alarm| alarm.alarm_name() == Some(id)) else {

@@ -225,7 +225,7 @@ impl AuditorClients {
                     );
                 }
             };
-            let audiences = audiences(&self.sns, topics(&alarms)).await;
+            let audiences = audiences(&self.sns, guard, topics(&alarms)).await;
             for alarm in &alarms {
                 let called_alarm = name(alarm.alarm_name().unwrap_or("unnamed"), 256);
                 if let Some(reason) = sleeps(alarm, metric) {

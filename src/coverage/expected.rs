@@ -138,6 +138,15 @@ impl Parts {
     }
 }
 
+/// A parameter's default, as text.
+pub(super) fn default_of(parameter: &str) -> String {
+    match TEMPLATES.guard.parameters.get(parameter).map(|parameter| &parameter.default) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    }
+}
+
 fn template_of(guard: &Stack) -> &'static Template {
     if guard.is_spoke() { &TEMPLATES.spoke } else { &TEMPLATES.guard }
 }
@@ -283,6 +292,14 @@ impl Scope<'_> {
                     Some(self.attribute(logical, attribute).into())
                 }
                 Some(("Fn::Sub", of)) => Some(self.substituted(of).into()),
+                Some(("Fn::Split", Value::Array(of))) => {
+                    let (separator, text) = (self.text(of.first()?), self.text(of.get(1)?));
+                    Some(text.split(&*separator).map(Value::from).collect())
+                }
+                Some(("Fn::Select", Value::Array(of))) => {
+                    let index: usize = self.text(of.first()?).parse().ok()?;
+                    self.filled(of.get(1)?)?.get(index).cloned()
+                }
                 Some(("Fn::If", Value::Array(of))) => {
                     let mut of = of.iter();
                     let condition = self.template.conditions.get(of.next()?.as_str()?)?;
@@ -313,6 +330,7 @@ impl Scope<'_> {
             "AWS::AccountId" => guard.account.clone().into(),
             "AWS::Partition" => guard.region.partition().name.into(),
             "AWS::Region" => guard.region.as_str().into(),
+            "AWS::StackId" => guard.stack_id.clone().into(),
             "AWS::StackName" => guard.stack.clone().into(),
             _ => match (self.template.parameters.get(name), guard.parameters.get(name)) {
                 (Some(_), Some(value)) => value.clone().into(),

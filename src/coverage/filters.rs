@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::Stack;
-use crate::catalogue::{CATALOGUE, Severity};
+use crate::catalogue::{CATALOGUE, Kind, Severity};
 use crate::policy::glob;
 
 /// A subscription's filter policy.
@@ -43,24 +43,33 @@ impl Filter {
         if self.of_body {
             return !plain;
         }
-        let hub = guard.parameter("OrganizationId").is_some();
         let worth_waking = CATALOGUE.iter().filter(|detection| detection.severity > Severity::Informational);
         let mut messages = worth_waking.flat_map(|detection| {
             [Severity::High, Severity::Critical].into_iter().flat_map(move |severity| {
                 ["Create", "Update"].into_iter().map(move |activity| (detection.id, severity, activity))
             })
         });
-        messages.any(|(detection, severity, activity)| {
-            passes(&self.policy, &|name| match name {
-                "detection" => Held::Text(detection),
-                "severity" => Held::Text(severity.name()),
-                "severity_id" => Held::Number(severity.id().into()),
-                "activity" => Held::Text(activity),
-                "account" if !hub => Held::Text(&guard.account),
-                "region" if !hub => Held::Text(guard.region.as_str()),
-                "account" | "region" | "event_name" | "key_arn" | "finding_uid" => Held::Any,
-                _ => Held::Nothing,
-            })
+        messages.any(|(detection, severity, activity)| self.lets_through(guard, detection, severity, activity))
+    }
+
+    /// Whether the tests of `keyguard doctor --prove` come through.
+    pub(super) fn lets_tests_through(&self, guard: &Stack) -> bool {
+        let test = Kind::GuardTest.detection();
+        !self.of_body && self.lets_through(guard, test.id, test.severity, "Create")
+    }
+
+    /// Whether a message with these attributes comes through.
+    fn lets_through(&self, guard: &Stack, detection: &str, severity: Severity, activity: &str) -> bool {
+        let hub = guard.parameter("OrganizationId").is_some();
+        passes(&self.policy, &|name| match name {
+            "detection" => Held::Text(detection),
+            "severity" => Held::Text(severity.name()),
+            "severity_id" => Held::Number(severity.id().into()),
+            "activity" => Held::Text(activity),
+            "account" if !hub => Held::Text(&guard.account),
+            "region" if !hub => Held::Text(guard.region.as_str()),
+            "account" | "region" | "event_name" | "key_arn" | "finding_uid" => Held::Any,
+            _ => Held::Nothing,
         })
     }
 
@@ -196,6 +205,14 @@ mod tests {
         ] {
             assert!(!severe(policy.clone()), "{policy}");
         }
+    }
+
+    #[test]
+    fn tests_come_through_a_filter_on_them() {
+        let tests = |policy: Value| filter(policy, "MessageAttributes").lets_tests_through(&Stack::example(&[]));
+        assert!(tests(json!({"detection": ["guard-test"]})));
+        assert!(!tests(json!({"detection": ["key-disabled"]})));
+        assert!(!tests(json!({"severity": ["Critical"]})));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::{Map, Value};
 
 use super::expected::{Part, Parts, different, restore, shown};
-use super::rules::bus_and_name;
+use super::rules::arn_of;
 use super::{About, Check, Observation, Stack, is_missing, plain, why};
 use crate::escape::{inert, name};
 use crate::policy::{AccessRequest, Answer};
@@ -63,9 +63,7 @@ async fn invocable(lambda: &Lambda, guard: &Stack, parts: &Parts) -> Vec<Observa
     let arn = guard.arn("lambda", &format!("function:{function}"));
     let rules = parts.all(guard, "AWS::Events::Rule").filter(|(_, _, rule)| hands_to(rule, &arn));
     let looks = rules.map(|(logical, id, _)| {
-        let (bus, rule_name) = bus_and_name(id);
-        let path = bus.map_or(String::new(), |bus| format!("{}/", last(bus)));
-        let rule = guard.arn("events", &format!("rule/{path}{rule_name}"));
+        let rule = arn_of(guard, id);
         let keys = [("aws:sourcearn", rule.as_str()), ("aws:sourceaccount", guard.account.as_str())];
         let request = AccessRequest {
             principal: "events.amazonaws.com",
@@ -197,7 +195,7 @@ async fn keeps(lambda: &Lambda, guard: &Stack, logical: &str, id: &str) -> Obser
             return Observation::unknown(&format!("Where {logical} leaves what it fails on"), &reason);
         }
     };
-    let queues: Vec<_> = guard.all("AWS::SQS::Queue").map(|(_, url)| guard.arn("sqs", last(url))).collect();
+    let queues: Vec<_> = guard.failure_queues().map(|(_, url)| guard.queue_arn(url)).collect();
     match destination {
         Some(destination) if queues.contains(&destination) => {
             Observation::pass(format!("{logical} leaves it in {}.", name(last(&destination), 140)))
@@ -208,7 +206,7 @@ async fn keeps(lambda: &Lambda, guard: &Stack, logical: &str, id: &str) -> Obser
         )),
         None => {
             let own = if logical == "AlertFunction" { guard.id("AlertFailureQueue") } else { None };
-            let queue = own.map(|url| guard.arn("sqs", last(url)));
+            let queue = own.map(|url| guard.queue_arn(url));
             let lost = Observation::fail(format!("What {logical} fails on is lost: it has no on-failure destination."));
             match queue.as_deref().filter(|queue| plain(queue, "") == *queue) {
                 Some(queue) => lost.mend(

@@ -9,6 +9,7 @@ mod expected;
 mod filters;
 mod functions;
 pub mod organization;
+mod proof;
 #[cfg(feature = "cli")]
 pub mod prove;
 #[cfg(feature = "cli")]
@@ -17,6 +18,8 @@ pub mod release;
 mod repairs;
 mod rules;
 mod schedules;
+mod self_check;
+mod settings;
 mod stack;
 mod topics;
 mod trail;
@@ -30,6 +33,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use expected::Parts;
+pub use settings::{quieter, settings};
 pub use stack::{Stack, StackError, StackResource};
 
 use crate::catalogue::Kind;
@@ -49,7 +53,7 @@ pub struct About {
 }
 
 /// Every check there is, in the order of an event's way.
-pub static CHECKS: [&About; 18] = [
+pub static CHECKS: [&About; 21] = [
     &stack::DEPLOYED,
     &trail::LOGGING,
     &trail::RECORDS,
@@ -61,13 +65,16 @@ pub static CHECKS: [&About; 18] = [
     &functions::FUNCTION,
     &functions::KEEPS,
     &schedules::SCHEDULES,
+    &self_check::FOLLOWS,
     &topics::ALERTS,
     &topics::FINDINGS,
     &topics::ENCRYPTION,
+    &proof::READY,
     &alarms::QUEUES,
     &alarms::ALARMS,
     &alarms::QUIET,
     &auditors::CIS,
+    &settings::QUIET,
 ];
 
 /// What became of a check.
@@ -223,13 +230,20 @@ pub async fn look(sdk: &SdkConfig, guard: &Stack) -> Vec<Check> {
         checks.extend(alarms);
         return checks;
     }
-    let (functions, schedules, listening) =
-        tokio::join!(functions::look(sdk, guard, parts), schedules::look(sdk, guard, parts), topics::look(sdk, guard),);
+    let (functions, schedules, self_check, listening, proof) = tokio::join!(
+        functions::look(sdk, guard, parts),
+        schedules::look(sdk, guard, parts),
+        self_check::look(sdk, guard, parts),
+        topics::look(sdk, guard),
+        proof::look(sdk, guard),
+    );
     checks.extend(functions);
-    checks.push(schedules);
+    checks.extend([schedules, self_check]);
     checks.extend(listening);
+    checks.push(proof);
     checks.extend(alarms);
     checks.push(auditors::look(sdk, guard, &trails).await);
+    checks.push(settings::look(guard));
     checks
 }
 
@@ -307,6 +321,33 @@ pub fn finding(check: &Check, account: &str, region: &Region, time: OffsetDateTi
         finding.remedy = check.fix.clone();
     }
     finding
+}
+
+/// What is said after a change of the guard if no check fails.
+pub fn nothing_missing(checks: &[Check], account: &str, region: &Region, time: OffsetDateTime) -> Option<Finding> {
+    let of = |verdict: &str| -> Vec<&str> {
+        checks.iter().filter(|check| check.verdict.name() == verdict).map(|check| check.about.id).collect()
+    };
+    if !of("fail").is_empty() {
+        return None;
+    }
+    let name = format!("{account}/{region}/self-check/{}", time.unix_timestamp_nanos());
+    let subject = Subject::Guard { kind: stack::DEPLOYED.kind, part: "self-check".into() };
+    let mut finding =
+        Finding::noticed(Kind::GuardBlind, subject, Some(account.to_owned()), Some(region.clone()), time, &name);
+    finding.over = true;
+    finding.happened = "nothing is missing".into();
+    finding.particulars.push(format!(
+        "The guard or its stack was changed. The self-check that followed found nothing missing: {} checks pass.",
+        of("pass").len()
+    ));
+    for (verdict, says) in [("warn", "To be known (keyguard doctor)"), ("unknown", "These couldn't be done")] {
+        let ids = of(verdict);
+        if !ids.is_empty() {
+            finding.particulars.push(format!("{says}: {}.", ids.join(", ")));
+        }
+    }
+    Some(finding)
 }
 
 /// Why AWS didn't answer, so that a reader knows what to give or to mend.
@@ -418,6 +459,21 @@ mod tests {
         assert_eq!((over.story(), over.activity()), (blind.story(), crate::catalogue::Activity::Close));
         assert!(over.remedy.is_empty() && over.origin.uid != blind.origin.uid);
         assert_eq!(finding(&check, "111122223333", &region, at, false).origin.uid, blind.origin.uid);
+    }
+
+    #[test]
+    fn nothing_missing_is_said_only_if_no_check_fails() {
+        let check = |about, look| Check::of(about, vec![look]);
+        let region: Region = "eu-west-1".parse().unwrap();
+        let said = |checks: &[Check]| nothing_missing(checks, "111122223333", &region, datetime!(2026-11-21 06:00 UTC));
+        let well = check(&trail::LOGGING, Observation::pass("A."));
+        let other = check(&settings::QUIET, Observation::warn("B."));
+        let finding = said(&[well.clone(), other.clone()]).unwrap();
+        assert_eq!(finding.activity(), crate::catalogue::Activity::Close);
+        assert_eq!(finding.story(), "111122223333/eu-west-1/guard/self-check");
+        let told = finding.particulars.join(" ");
+        assert!(told.contains("1 checks pass.") && told.contains("settings-loud"), "{told}");
+        assert!(said(&[well, other, check(&trail::RECORDS, Observation::fail("C."))]).is_none());
     }
 
     #[test]

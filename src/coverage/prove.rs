@@ -1,4 +1,4 @@
-//! Sends a test through the guard, and waits until it comes out of both topics.
+//! Sends a test through the guard, and waits until it comes out of both topics into the stack's proof queue.
 //!
 //! The test goes the way of every signal from the event bus on: rule, alert function, topics, a subscriber. What it
 //! doesn't go through is CloudTrail, which takes no made-up calls; [`crate::coverage`] looks at the trail.
@@ -14,9 +14,9 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::coverage::{About, Check, Observation, Stack, in_region, plain, why};
+use crate::coverage::proof::Leg;
+use crate::coverage::{About, Check, Observation, Stack, in_region, is_missing, plain, why};
 use crate::escape::{inert, name};
-use crate::finding::Step;
 
 /// The event's source and detail-type, which the template's GuardTestRule looks for.
 const SOURCE: &str = "kms-key-guard";
@@ -24,10 +24,10 @@ const DETAIL_TYPE: &str = "KMS Key Guard Test";
 /// The detection of the alerts that come of it.
 const DETECTION: &str = "guard-test";
 
-/// SNS takes a moment before a new subscription gets what is published.
-const SETTLE: Duration = Duration::from_secs(2);
 /// How long one look into the queue waits, in seconds.
 const WAIT_SECONDS: i32 = 4;
+/// How long another one's test that was read stays out of sight, in seconds.
+const OTHERS_HIDDEN: i32 = 1;
 
 static BUS: About = About { id: "prove-bus", what: "The event bus takes the test.", kind: "AWS::Events::EventBus" };
 static FUNCTION: About = About {
@@ -46,7 +46,7 @@ pub static LEGS: [&About; 4] = [&BUS, &FUNCTION, &ALERTS, &FINDINGS];
 /// Why there was no test.
 #[derive(Debug, thiserror::Error)]
 pub enum ProveError {
-    /// The listener couldn't be set up, so nothing was sent.
+    /// What becomes of it couldn't be seen, so nothing was sent.
     #[error("no test was sent: {0}")]
     NotSent(String),
     /// The user stopped it.
@@ -60,22 +60,12 @@ pub struct Proof {
     pub id: Uuid,
     /// Each leg, in order; or why there are none.
     pub legs: Result<Vec<Check>, ProveError>,
-    /// The temporary queue and subscriptions that couldn't be removed, each with the command that does.
-    pub left_behind: Vec<Step>,
 }
 
 struct ProveClients {
     events: aws_sdk_eventbridge::Client,
     logs: aws_sdk_cloudwatchlogs::Client,
-    sns: aws_sdk_sns::Client,
     sqs: aws_sdk_sqs::Client,
-}
-
-/// A queue of our own that listens to both topics.
-#[derive(Default)]
-struct Listener {
-    queue: Option<String>,
-    subscriptions: Vec<String>,
 }
 
 /// What arrived; None while it hasn't, else what is wrong with it, if anything is.
@@ -87,107 +77,40 @@ struct Arrived {
     deaf: Option<String>,
 }
 
-/// Runs one test of this guard. The temporary queue and subscriptions are removed in any case, also when `interrupt`
-/// ends first.
+/// Runs one test of this guard, until it came out or `interrupt` ends.
 pub async fn prove(sdk: &SdkConfig, guard: &Stack, timeout: Duration, interrupt: impl Future<Output = ()>) -> Proof {
     let sdk = in_region(sdk, guard.region.as_str());
     let clients = ProveClients {
         events: aws_sdk_eventbridge::Client::new(&sdk),
         logs: aws_sdk_cloudwatchlogs::Client::new(&sdk),
-        sns: aws_sdk_sns::Client::new(&sdk),
         sqs: aws_sdk_sqs::Client::new(&sdk),
     };
     let id = Uuid::new_v4();
-    let mut listener = Listener::default();
-    // Not to be interrupted: what is half made couldn't be removed.
-    let legs = match clients.listen(guard, id, &mut listener).await {
-        Err(reason) => Err(ProveError::NotSent(reason)),
-        Ok(()) => tokio::select! {
-            legs = clients.test(guard, id, &listener, timeout) => Ok(legs),
-            () = interrupt => Err(ProveError::Interrupted),
-        },
+    let legs = tokio::select! {
+        legs = clients.test(guard, id, timeout) => legs,
+        () = interrupt => Err(ProveError::Interrupted),
     };
-    Proof { id, legs, left_behind: clients.remove(guard, &listener).await }
+    Proof { id, legs }
 }
 
 impl ProveClients {
-    /// Makes a queue that only the two topics may send to, and subscribes it to the tests alone.
-    async fn listen(&self, guard: &Stack, id: Uuid, listener: &mut Listener) -> Result<(), String> {
-        let (Some(alerts), Some(findings)) = (guard.alerts_topic(), guard.findings_topic()) else {
-            return Err(format!("the stack {} doesn't name both topics", guard.stack));
+    async fn test(&self, guard: &Stack, id: Uuid, timeout: Duration) -> Result<Vec<Check>, ProveError> {
+        let Some(queue) = guard.id("ProofQueue") else {
+            let none = format!("the stack {} has no proof queue: deploy this version", guard.stack);
+            return Err(ProveError::NotSent(none));
         };
-        let queue_name = format!("kms-key-guard-test-{id}");
-        let arn = guard.arn("sqs", &queue_name);
-        let policy = json!({"Version": "2012-10-17", "Statement": [{
-            "Effect": "Allow",
-            "Principal": {"Service": "sns.amazonaws.com"},
-            "Action": "sqs:SendMessage",
-            "Resource": arn,
-            "Condition": {"ArnEquals": {"aws:SourceArn": [alerts, findings]}},
-        }]});
-        let created = self
-            .sqs
-            .create_queue()
-            .queue_name(&queue_name)
-            .attributes(QueueAttributeName::Policy, policy.to_string())
-            .attributes(QueueAttributeName::MessageRetentionPeriod, "3600")
-            .attributes(QueueAttributeName::SqsManagedSseEnabled, "true")
-            .send();
-        let created = created.await.map_err(|error| why("sqs:CreateQueue", &error))?;
-        listener.queue = created.queue_url().map(str::to_owned);
-        let only_tests = json!({"detection": [DETECTION]}).to_string();
-        for topic in [alerts, findings] {
-            let subscribed = self
-                .sns
-                .subscribe()
-                .topic_arn(topic)
-                .protocol("sqs")
-                .endpoint(&arn)
-                .attributes("FilterPolicy", &only_tests)
-                .return_subscription_arn(true)
-                .send();
-            let subscribed = subscribed.await.map_err(|error| why("sns:Subscribe", &error))?;
-            listener.subscriptions.extend(subscribed.subscription_arn().map(str::to_owned));
-        }
-        Ok(())
-    }
-
-    async fn remove(&self, guard: &Stack, listener: &Listener) -> Vec<Step> {
-        let mut left = Vec::new();
-        let mut note = |what: &str, reason: String, command: String| {
-            left.push(Step { what: format!("{what} is left behind ({reason}); remove it:"), command: Some(command) });
-        };
-        for arn in &listener.subscriptions {
-            if let Err(error) = self.sns.unsubscribe().subscription_arn(arn).send().await {
-                let command = format!(
-                    "aws sns unsubscribe --region {} --subscription-arn {}",
-                    guard.region,
-                    plain(arn, "SUBSCRIPTION-ARN")
-                );
-                note("A subscription of the test's queue", why("sns:Unsubscribe", &error), command);
-            }
-        }
-        if let Some(url) = &listener.queue
-            && let Err(error) = self.sqs.delete_queue().queue_url(url).send().await
-        {
-            let command =
-                format!("aws sqs delete-queue --region {} --queue-url {}", guard.region, plain(url, "QUEUE-URL"));
-            note("The test's queue", why("sqs:DeleteQueue", &error), command);
-        }
-        left
-    }
-
-    async fn test(&self, guard: &Stack, id: Uuid, listener: &Listener, timeout: Duration) -> Vec<Check> {
-        tokio::time::sleep(SETTLE).await;
+        let mut arrived = Arrived::default();
+        // Nobody gets a test that nobody could see arrive.
+        self.read(queue, 0, &mut arrived, guard, id).await.map_err(ProveError::NotSent)?;
         let sent = OffsetDateTime::now_utc();
         if let Err(look) = self.send(id).await {
             let unknown = |about| Check::of(about, vec![Observation::unknown("This", "the test couldn't be sent")]);
             let mut legs = vec![Check::of(&BUS, vec![look])];
             legs.extend([&FUNCTION, &ALERTS, &FINDINGS].map(unknown));
-            return legs;
+            return Ok(legs);
         }
         let mut legs = vec![Check::of(&BUS, vec![Observation::pass("The bus took it.")])];
-        let arrived = self.wait(guard, id, listener, timeout).await;
+        self.wait(queue, &mut arrived, guard, id, timeout).await;
         let deaf = arrived.deaf.clone();
         let (function, ran) = if arrived.alert.is_some() || arrived.finding.is_some() {
             (Observation::pass("The function ran."), true)
@@ -197,24 +120,36 @@ impl ProveClients {
         legs.push(Check::of(&FUNCTION, vec![function]));
         let seconds = timeout.as_secs();
         for (about, which, arrived) in [(&ALERTS, "alerts", arrived.alert), (&FINDINGS, "findings", arrived.finding)] {
-            let look = match arrived {
-                Some(Ok(())) => Observation::pass(format!("It arrived through the {which} topic.")),
-                Some(Err(wrong)) => Observation::fail(format!("It arrived through the {which} topic, but {wrong}.")),
-                None if deaf.is_some() => {
+            let look = match (arrived, guard.leg(which)) {
+                (Some(Ok(())), _) => Observation::pass(format!("It arrived through the {which} topic.")),
+                (Some(Err(wrong)), _) => {
+                    Observation::fail(format!("It arrived through the {which} topic, but {wrong}."))
+                }
+                (None, Leg::Elsewhere) => Observation::warn(format!(
+                    "Whether the {which} topic delivered it can't be seen from here: the topic is in another account."
+                ))
+                .advise("Ask a subscriber of it; the test has TEST in its Subject."),
+                (None, Leg::Missing) => Observation::unknown(
+                    &format!("Whether the {which} topic delivered it"),
+                    "the proof queue isn't subscribed to it; deploy again",
+                ),
+                (None, Leg::Subscribed) if deaf.is_some() => {
                     let reason = deaf.as_deref().unwrap_or_default();
                     Observation::unknown(&format!("Whether the {which} topic delivered it"), reason)
                 }
-                None if ran => Observation::fail(format!(
+                (None, Leg::Subscribed) if ran => Observation::fail(format!(
                     "The {which} topic swallowed it: the function ran, and nothing arrived within {seconds} s."
                 ))
-                .advise(format!("Look at the checks {which}-heard and topics-readable, and at the function's log.")),
-                None => {
+                .advise(format!(
+                    "Look at the checks {which}-heard, topics-readable and proof-ready, and at the function's log."
+                )),
+                (None, Leg::Subscribed) => {
                     Observation::unknown(&format!("Whether the {which} topic delivers"), "the test didn't get that far")
                 }
             };
             legs.push(Check::of(about, vec![look]));
         }
-        legs
+        Ok(legs)
     }
 
     async fn send(&self, id: Uuid) -> Result<(), Observation> {
@@ -231,27 +166,35 @@ impl ProveClients {
         }
     }
 
-    /// Reads the queue until both have come, or the time is over.
-    async fn wait(&self, guard: &Stack, id: Uuid, listener: &Listener, timeout: Duration) -> Arrived {
+    /// Reads the queue until all that it can hear has come, or the time is over.
+    async fn wait(&self, queue: &str, arrived: &mut Arrived, guard: &Stack, id: Uuid, timeout: Duration) {
         let until = Instant::now() + timeout;
-        let mut arrived = Arrived::default();
-        let Some(queue) = &listener.queue else { return arrived };
-        while Instant::now() < until && !arrived.both() {
-            let received = self.sqs.receive_message().queue_url(queue).wait_time_seconds(WAIT_SECONDS);
-            match received.max_number_of_messages(10).send().await {
-                Ok(answer) => {
-                    arrived.deaf = None;
-                    for message in answer.messages() {
-                        arrived.take(message.body().unwrap_or_default(), guard, id);
-                    }
-                }
-                Err(error) => {
-                    arrived.deaf = Some(why("sqs:ReceiveMessage", &error));
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
+        let heard = |which| matches!(guard.leg(which), Leg::Subscribed);
+        let (alerts, findings) = (heard("alerts"), heard("findings"));
+        while Instant::now() < until && (alerts && arrived.alert.is_none() || findings && arrived.finding.is_none()) {
+            arrived.deaf = self.read(queue, WAIT_SECONDS, arrived, guard, id).await.err();
+            if arrived.deaf.is_some() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
-        arrived
+    }
+
+    /// Takes what is in the queue, and what it was waiting for out of it. What another one's test left stays there.
+    async fn read(&self, queue: &str, wait: i32, arrived: &mut Arrived, guard: &Stack, id: Uuid) -> Result<(), String> {
+        let receive = self.sqs.receive_message().queue_url(queue).wait_time_seconds(wait);
+        let received = receive.max_number_of_messages(10).visibility_timeout(OTHERS_HIDDEN).send().await;
+        let received = received.map_err(|error| match is_missing(&error) {
+            true => "the proof queue is gone; the check proof-ready says how to put it back".to_owned(),
+            false => why("sqs:ReceiveMessage", &error),
+        })?;
+        for message in received.messages() {
+            let taken = arrived.take(message.body().unwrap_or_default(), guard, id);
+            if let Some(receipt) = message.receipt_handle().filter(|_| taken) {
+                let deleted = self.sqs.delete_message().queue_url(queue).receipt_handle(receipt).send().await;
+                deleted.map_err(|error| why("sqs:DeleteMessage", &error))?;
+            }
+        }
+        Ok(())
     }
 
     /// Nothing arrived: whether the function ever ran, and where the test lies if it didn't.
@@ -331,17 +274,13 @@ fn ran(line: &str) -> (Observation, bool) {
 }
 
 impl Arrived {
-    fn both(&self) -> bool {
-        self.alert.is_some() && self.finding.is_some()
-    }
-
-    /// Takes SNS's envelope if it holds this test, and not an earlier one.
-    fn take(&mut self, body: &str, guard: &Stack, id: Uuid) {
-        let Ok(envelope) = serde_json::from_str::<Value>(body) else { return };
+    /// Takes SNS's envelope if it holds this test, and not another one; whether it did.
+    fn take(&mut self, body: &str, guard: &Stack, id: Uuid) -> bool {
+        let Ok(envelope) = serde_json::from_str::<Value>(body) else { return false };
         let field = |name: &str| envelope.get(name).and_then(Value::as_str).unwrap_or_default();
         let (topic, message) = (field("TopicArn"), field("Message"));
         if !message.contains(&id.to_string()) {
-            return;
+            return false;
         }
         // One topic may be both, and then the findings are what is JSON.
         let finding: Option<Value> = serde_json::from_str(message).ok().filter(Value::is_object);
@@ -358,12 +297,32 @@ impl Arrived {
             }
             _ => {}
         }
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn own_test_is_told_from_another_and_from_what_is_no_test() {
+        let (guard, id) = (Stack::example(&[]), Uuid::from_u128(1));
+        let envelope = |topic: &str, subject: &str, message: &str| {
+            let topic = format!("arn:aws:sns:eu-west-1:111122223333:{topic}");
+            json!({"TopicArn": topic, "Subject": subject, "Message": message}).to_string()
+        };
+        let mut arrived = Arrived::default();
+        for other in ["", "[]", &envelope("alerts", "TEST", "another id")] {
+            assert!(!arrived.take(other, &guard, id));
+        }
+        assert!(arrived.take(&envelope("alerts", "[INFORMATIONAL] TEST", &format!("test {id}")), &guard, id));
+        assert_eq!(arrived.alert, Some(Ok(())));
+        let severe =
+            json!({"severity_id": 5, "finding_info": {"analytic": {"uid": "guard-test"}}, "id": id.to_string()});
+        assert!(arrived.take(&envelope("findings", "", &severe.to_string()), &guard, id));
+        assert!(arrived.finding.unwrap().unwrap_err().contains("isn't an Informational finding"));
+    }
 
     #[test]
     fn test_that_was_held_back_is_no_failure_of_the_topics() {

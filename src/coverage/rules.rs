@@ -73,6 +73,13 @@ pub(super) fn bus_and_name(id: &str) -> (Option<&str>, &str) {
     id.split_once('|').map_or((None, id), |(bus, name)| (Some(bus), name))
 }
 
+/// A rule's ARN, by its physical id. A bus is named by its name or ARN.
+pub(super) fn arn_of(guard: &Stack, id: &str) -> String {
+    let (bus, rule) = bus_and_name(id);
+    let path = bus.map_or(String::new(), |bus| format!("{}/", bus.rsplit(['/', ':']).next().unwrap_or(bus)));
+    guard.arn("events", &format!("rule/{path}{rule}"))
+}
+
 /// A rule of the stack, with what the template says of it.
 struct DeployedRule<'a> {
     guard: &'a Stack,
@@ -213,6 +220,11 @@ impl<'a> DeployedRule<'a> {
                 "The rule {logical} changes the events on their way to the {what}, which then can't read them."
             )));
         }
+        if !same("SqsParameters") {
+            return put_back(Observation::fail(format!(
+                "The rule {logical} sends to {what} in another message group, or in none."
+            )));
+        }
         if !same("RoleArn") {
             let (wanted, found) = (shown(wanted.get("RoleArn")), shown(target.get("RoleArn")));
             return put_back(Observation::fail(format!(
@@ -254,6 +266,7 @@ fn as_template(target: &Target) -> Map<String, Value> {
             json!({"InputPathsMap": paths, "InputTemplate": input.input_template()})
         }),
     );
+    put("SqsParameters", target.sqs_parameters().map(|queue| json!({"MessageGroupId": queue.message_group_id()})));
     put("RoleArn", target.role_arn().map(Value::from));
     put("DeadLetterConfig", target.dead_letter_config().and_then(|config| config.arn()).map(|arn| json!({"Arn": arn})));
     fields

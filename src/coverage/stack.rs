@@ -26,6 +26,8 @@ const SPOKE: &str = "kms-key-guard-spoke";
 pub struct Stack {
     /// The stack's name.
     pub stack: String,
+    /// Its id, an ARN.
+    pub stack_id: String,
     /// Such as `UPDATE_COMPLETE`.
     pub status: String,
     /// The account it is in.
@@ -109,6 +111,7 @@ impl Stack {
         let pairs = |key: Option<&str>, value: Option<&str>| Some((key?.to_owned(), value?.to_owned()));
         Ok(Self {
             stack: stack.to_owned(),
+            stack_id: found.stack_id().unwrap_or_default().to_owned(),
             status: found.stack_status().map_or_else(|| "unknown".into(), |status| status.as_str().to_owned()),
             account: account.to_owned(),
             region,
@@ -166,6 +169,21 @@ impl Stack {
         self.resources.contains_key("HeartbeatRule")
     }
 
+    /// Whether an update, a rollback or an import of it is under way.
+    pub fn is_changing(&self) -> bool {
+        self.status.ends_with("_IN_PROGRESS") && !self.status.starts_with("DELETE")
+    }
+
+    /// The queues that keep what failed: logical and physical id.
+    pub(super) fn failure_queues(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.all("AWS::SQS::Queue").filter(|(logical, _)| !matches!(*logical, "ProofQueue" | "SelfCheckQueue"))
+    }
+
+    /// The ARN of a queue of the stack, by its URL.
+    pub(super) fn queue_arn(&self, url: &str) -> String {
+        self.arn("sqs", url.rsplit('/').next().unwrap_or(url))
+    }
+
     /// The topic for people.
     pub fn alerts_topic(&self) -> Option<&str> {
         self.parameter("ExistingAlertsTopicArn").or_else(|| self.id("AlertsTopic"))
@@ -195,7 +213,7 @@ pub(super) fn look(guard: &Stack, parts: &Parts) -> Check {
     );
     let look = if complete {
         Observation::pass(format!("The stack {stack} is {status}."))
-    } else if status.ends_with("_IN_PROGRESS") && !status.starts_with("DELETE") {
+    } else if guard.is_changing() {
         Observation::warn(format!("The stack {stack} is being changed ({status}); look again when it is done."))
     } else {
         Observation::fail(format!("The stack {stack} is {status}.")).mend(
@@ -258,6 +276,7 @@ impl Stack {
         let topic = |name: &str| format!("arn:aws:sns:eu-west-1:111122223333:{name}");
         Self {
             stack: "kms-key-guard".into(),
+            stack_id: "arn:aws:cloudformation:eu-west-1:111122223333:stack/kms-key-guard/1".into(),
             status: "CREATE_COMPLETE".into(),
             account: "111122223333".into(),
             region: "eu-west-1".parse().unwrap(),

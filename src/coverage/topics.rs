@@ -59,7 +59,7 @@ async fn topic(sns: &Sns, guard: &Stack, which: &str, arn: Option<&str>) -> Seen
     };
     let severe = |filter: &Filter| filter.lets_severe_alerts_through(guard, which == "alerts");
     let (attributes, audience) =
-        tokio::join!(sns.get_topic_attributes().topic_arn(arn).send(), audience(sns, arn, severe));
+        tokio::join!(sns.get_topic_attributes().topic_arn(arn).send(), audience(sns, guard, arn, severe));
     let attributes = match attributes {
         Ok(answer) => answer.attributes.unwrap_or_default(),
         Err(error) if is_missing(&error) => {
@@ -104,14 +104,15 @@ pub(super) enum Audience {
 }
 
 /// Asks SNS who is subscribed. A subscription counts once it is confirmed, and `lets` through what matters; filters are
-/// asked for until one does.
-pub(super) async fn audience(sns: &Sns, topic: &str, lets: impl Fn(&Filter) -> bool) -> Audience {
+/// asked for until one does. The proof queue's don't count: only tests pass them.
+pub(super) async fn audience(sns: &Sns, guard: &Stack, topic: &str, lets: impl Fn(&Filter) -> bool) -> Audience {
     let mut pages = sns.list_subscriptions_by_topic().topic_arn(topic).into_paginator().items().send();
     let (mut confirmed, mut pending) = (Vec::new(), Vec::new());
     while let Some(subscription) = pages.next().await {
         match subscription {
             // Instead of an ARN there is PendingConfirmation, or Deleted.
             Ok(subscription) => match subscription.subscription_arn() {
+                Some(_) if subscription.endpoint().is_some_and(|endpoint| guard.is_proof(endpoint)) => {}
                 Some(arn) if arn.starts_with("arn:") => confirmed.push(arn.to_owned()),
                 Some("PendingConfirmation") => {
                     let (protocol, endpoint) = (subscription.protocol(), subscription.endpoint());
@@ -144,9 +145,13 @@ pub(super) async fn audience(sns: &Sns, topic: &str, lets: impl Fn(&Filter) -> b
 }
 
 /// Who hears the alarms that tell each of these topics.
-pub(super) async fn audiences(sns: &Sns, topics: impl Iterator<Item = String>) -> HashMap<String, Audience> {
+pub(super) async fn audiences(
+    sns: &Sns,
+    guard: &Stack,
+    topics: impl Iterator<Item = String>,
+) -> HashMap<String, Audience> {
     let asked = topics.map(|topic| async move {
-        let audience = audience(sns, &topic, Filter::lets_alarms_through).await;
+        let audience = audience(sns, guard, &topic, Filter::lets_alarms_through).await;
         (topic, audience)
     });
     futures_util::future::join_all(asked).await.into_iter().collect()

@@ -1,49 +1,53 @@
 //! The order of things in the watch function: tick, look, assess, render, publish, count.
 //!
 //! It keeps nothing between two runs but the line that each leaves in its own log: what the coverage run before this one
-//! found broken is read back from there, so that people hear of it once when it breaks and once when it is mended.
+//! found broken is read back from there, so that people hear of it when it breaks, once a day while it lasts, and when it is
+//! mended.
 
 mod ends;
 pub mod mass;
+mod memory;
 pub mod sweep;
+mod trigger;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_cloudwatchlogs::error::DisplayErrorContext;
 use aws_types::SdkConfig;
 use futures_util::StreamExt;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use crate::assess::{assess, is_held_back};
 use crate::config::WatchConfig;
 use crate::coverage::organization::{Roster, roster};
-use crate::coverage::{self, Check, Verdict};
+use crate::coverage::{self, Check, Stack, Verdict};
 use crate::error::Error;
 use crate::escape::{inert, name};
 use crate::finding::Finding;
 use crate::handler::REPORT_RESERVE;
 use crate::key::{Region, is_account_id};
-use crate::metrics::{CHECKS_FAILED, DAYS_LEFT, HEARTBEAT, KEYS_IN_DANGER, KEYS_NOT_LOOKED_AT, Metrics, Run};
+use crate::metrics::{CHECKS_FAILED, DAYS_LEFT, KEYS_IN_DANGER, KEYS_NOT_LOOKED_AT, Metrics, Run};
 use crate::publish::Publisher;
 use crate::render::Alert;
-use crate::render::digest::{Contents, Digest, DigestState};
+use crate::render::digest::{Contents, Digest};
 use crate::render::mass::MassEvent;
 use crate::render::text::why_unknown;
+pub use crate::watch::memory::LOOK_BACK;
+use crate::watch::memory::Left;
 use crate::watch::sweep::{paced, sweep};
+use crate::watch::trigger::{ItemFailure, Message, Then};
 
 /// Messages a second to SNS: a third of its smallest quota, 300.
 /// <https://docs.aws.amazon.com/general/latest/gr/sns.html>
 pub const MESSAGES_A_SECOND: u32 = 100;
 /// How many messages are under way at most.
 pub const MESSAGES_IN_FLIGHT: usize = 20;
-/// How far back the last coverage run is looked for. Was there none, everything that fails is told again.
-pub const LOOK_BACK: Duration = Duration::from_secs(3 * 60 * 60);
 /// How far back the last sweep is looked for, to compare its digest with. Was there none, a digest comes whatever it holds.
 pub const DIGEST_LOOK_BACK: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 /// How long one message may take, all attempts included.
@@ -59,6 +63,9 @@ pub struct Watch {
     logs: aws_sdk_cloudwatchlogs::Client,
     publisher: Publisher,
     metrics: Metrics,
+    /// When the last run that the self-check queue started began. Lambda brings one batch of that queue at a time, so this
+    /// instance knows; a new one checks once more.
+    self_checked: Mutex<Option<OffsetDateTime>>,
 }
 
 /// What the schedule asks for.
@@ -73,6 +80,15 @@ struct Tick {
 enum Task {
     Sweep,
     Coverage,
+}
+
+/// Why the guard is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// It is time.
+    Schedule,
+    /// The guard or its stack was changed.
+    Change,
 }
 
 /// Where the function is.
@@ -99,21 +115,10 @@ impl Home {
     }
 }
 
-/// What a run left in the log.
-#[derive(Debug, PartialEq, Eq)]
-struct Left {
-    /// The schedule's time.
-    at: OffsetDateTime,
-    /// The checks that failed.
-    failed: Vec<String>,
-    /// What its digest held, or would have.
-    digest: Option<DigestState>,
-}
-
 /// What became of a run; the function's answer.
-#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, Serialize, PartialEq, Eq)]
 pub struct WatchOutcome {
-    /// `done`.
+    /// `done`; of what a message of the self-check queue started also `given-back`, `seen-before`, or `still-changing`.
     pub outcome: &'static str,
     /// `sweep`, `coverage` or `mass-event`.
     pub look: &'static str,
@@ -130,6 +135,9 @@ pub struct WatchOutcome {
     pub failed: Vec<String>,
     /// How many messages went out.
     pub messages: usize,
+    /// Which messages of the self-check queue are to come again; None if it wasn't they that started it.
+    #[serde(rename = "batchItemFailures", skip_serializing_if = "Option::is_none")]
+    pub again: Option<Vec<ItemFailure>>,
 }
 
 impl Watch {
@@ -143,10 +151,10 @@ impl Watch {
     ) -> Self {
         let publisher = Publisher::new(sns, config.alerts_topic.clone(), config.findings_topic.clone());
         let logs = aws_sdk_cloudwatchlogs::Client::new(&sdk);
-        Self { config, sdk, kms, logs, publisher, metrics }
+        Self { config, sdk, kms, logs, publisher, metrics, self_checked: Mutex::default() }
     }
 
-    /// Handles one tick of the schedule.
+    /// Handles one tick of the schedule, or a batch of the self-check queue.
     ///
     /// # Errors
     /// The tick can't be understood, KMS lists no keys, or something couldn't be published; Lambda then repeats it.
@@ -159,7 +167,7 @@ impl Watch {
         Ok(done.inspect_err(|cause| error!(cause = %cause, outcome = "failed", "watch"))?)
     }
 
-    /// Handles one tick, with the clock and the end of the invocation's time as arguments.
+    /// Does so with the clock and the end of the invocation's time as arguments.
     ///
     /// # Errors
     /// As [`Self::handle`].
@@ -173,19 +181,23 @@ impl Watch {
         if let Some(time) = mass::alarm(payload) {
             return self.mass_event(place, time, until).await;
         }
-        let (look, time) = tick(payload)?;
-        let (outcome, run) = match look {
-            Task::Sweep => self.sweep(place, time, now, until).await?,
-            Task::Coverage => self.coverage(place, time, now, until).await?,
+        let (outcome, run) = match trigger::messages(payload) {
+            Some(messages) => self.self_check(&messages, place, now, until).await?,
+            None => match tick(payload)? {
+                (Task::Sweep, time) => self.sweep(place, time, now, until).await?,
+                (Task::Coverage, time) => self.coverage(place, time, now, until, Cause::Schedule).await?,
+            },
         };
-        self.metrics.run(&run);
+        if let Some(run) = &run {
+            self.metrics.run(run);
+        }
         info!(
             look = outcome.look,
-            time = run.time,
+            time = run.map(|run| run.time),
             keys = outcome.keys,
             at_risk = outcome.at_risk,
             not_looked_at = outcome.not_looked_at,
-            failed = run.failed.join(", "),
+            failed = outcome.failed.join(", "),
             messages = outcome.messages,
             outcome = outcome.outcome,
             "watch"
@@ -207,8 +219,7 @@ impl Watch {
         self.publisher.tell_people(&event.message(), budget(until)).await?;
         let (outcome, look) = ("done", "mass-event");
         info!(look, at_risk, outcome, "watch");
-        let failed = Vec::new();
-        Ok(WatchOutcome { outcome, look, keys: None, at_risk, not_looked_at: None, failed, messages: 1 })
+        Ok(WatchOutcome { outcome, look, at_risk, messages: 1, ..WatchOutcome::default() })
     }
 
     /// Every key in danger: one digest for people, a finding a key for machines, and reminders on their days.
@@ -218,14 +229,22 @@ impl Watch {
         time: OffsetDateTime,
         now: OffsetDateTime,
         until: Instant,
-    ) -> Result<(WatchOutcome, Run), Error> {
+    ) -> Result<(WatchOutcome, Option<Run>), Error> {
         // Half of the time is for looking, half for publishing.
         let looked = Instant::now() + until.saturating_duration_since(Instant::now()) / 2;
-        let (swept, mut checks, spokes, last) = tokio::join!(
+        let last = memory::last(
+            &self.logs,
+            &self.config.log_group,
+            &self.config.function_name,
+            "sweep",
+            time,
+            DIGEST_LOOK_BACK,
+        );
+        let (swept, (_, mut checks), spokes, last) = tokio::join!(
             sweep(&self.kms, &self.config.acknowledged, time, looked),
             self.checks(&place.region),
             self.spokes(now, looked),
-            self.last_run("sweep", time, DIGEST_LOOK_BACK)
+            last
         );
         checks.extend(spokes);
         let last = last.map(|last| last.and_then(|left| left.digest));
@@ -272,50 +291,88 @@ impl Watch {
             not_looked_at: Some(swept.not_looked_at()),
             failed: run.failed.clone(),
             messages: all_taken(results)?,
+            ..WatchOutcome::default()
         };
-        Ok((outcome, run))
+        Ok((outcome, Some(run)))
     }
 
-    /// What broke since the last coverage run, and what was mended.
+    /// A coverage run for what the self-check queue holds, unless one has seen it or was a short while ago.
+    async fn self_check(
+        &self,
+        messages: &[Message],
+        place: &Home,
+        now: OffsetDateTime,
+        until: Instant,
+    ) -> Result<(WatchOutcome, Option<Run>), Error> {
+        let ours = messages.iter().filter(|message| {
+            let about = message.is_about(&self.config.stack_name, place);
+            about.inspect_err(|why| warn!(why, "a message of the self-check queue is ignored")).is_ok()
+        });
+        let last = *self.self_checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let (outcome, again) = match trigger::then(ours, last, now) {
+            Then::Look => {
+                let (outcome, run) = self.coverage(place, now, now, until, Cause::Change).await?;
+                if run.is_some() {
+                    *self.self_checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+                }
+                return Ok((WatchOutcome { again: Some(Vec::new()), ..outcome }, run));
+            }
+            Then::Later => ("given-back", trigger::again(messages)),
+            Then::Nothing => ("seen-before", Vec::new()),
+        };
+        Ok((WatchOutcome { outcome, look: "coverage", again: Some(again), ..WatchOutcome::default() }, None))
+    }
+
+    /// What broke since the last coverage run, and what was mended. What still fails is told once a day; after a change of the
+    /// guard all is told, that nothing is missing too.
     async fn coverage(
         &self,
         place: &Home,
         time: OffsetDateTime,
         now: OffsetDateTime,
         until: Instant,
-    ) -> Result<(WatchOutcome, Run), Error> {
-        let (checks, last) = tokio::join!(self.checks(&place.region), self.last_run("coverage", time, LOOK_BACK));
+        cause: Cause,
+    ) -> Result<(WatchOutcome, Option<Run>), Error> {
+        let last =
+            memory::last(&self.logs, &self.config.log_group, &self.config.function_name, "coverage", time, LOOK_BACK);
+        let ((guard, checks), last) = tokio::join!(self.checks(&place.region), last);
+        // Its parts are of two versions, and the end of the change starts a check.
+        if cause == Cause::Change && guard.as_ref().is_some_and(Stack::is_changing) {
+            let outcome = WatchOutcome { outcome: "still-changing", look: "coverage", ..WatchOutcome::default() };
+            return Ok((outcome, None));
+        }
         let last = last.unwrap_or_else(|why| {
             // Better said twice than not at all.
             warn!(why, "what the last run left can't be read: every check that fails is told again");
             None
         });
-        let (since, before) = last.map_or((time - LOOK_BACK, Vec::new()), |left| (left.at, left.failed));
-        let ends = self.ends(place, since, now, until).await;
-        let changed = changes(&checks, &before);
-        let findings = changed.into_iter().map(|(check, over)| {
-            let mut finding = coverage::finding(check, &place.account, &place.region, time, over);
-            finding.assessment = assess(&finding, &self.config.rules);
-            finding
-        });
-        let (wanted, held_back) = self.wanted(findings.chain(ends).collect());
+        let begun = Left { at: time - LOOK_BACK, failed: Vec::new(), settings: None, digest: None };
+        let last = last.unwrap_or(begun);
+        let ends = self.ends(place, last.at, now, until).await;
+        let again = cause == Cause::Change || day(last.at) != day(time);
+        let told: &[String] = if again { &[] } else { &last.failed };
+        let mut findings: Vec<_> = changes(&checks, &last.failed, told)
+            .into_iter()
+            .map(|(check, over)| coverage::finding(check, &place.account, &place.region, time, over))
+            .collect();
+        if cause == Cause::Change {
+            findings.extend(coverage::nothing_missing(&checks, &place.account, &place.region, time));
+        }
+        let quieter = guard.as_ref().and_then(|guard| coverage::quieter(guard, last.settings.as_deref(), time));
+        findings.extend(quieter);
+        for finding in &mut findings {
+            finding.assessment = assess(finding, &self.config.rules);
+        }
+        findings.extend(ends);
+        let (wanted, held_back) = self.wanted(findings);
         let messages = all_taken(self.publish(&wanted, now, until, |_| true).await)?;
-        let failed = failing(&checks, &before);
+        let failed = failing(&checks, &last.failed);
         let values = vec![(CHECKS_FAILED, failed.len() as f64)];
-        let run = run("coverage", time, failed, held_back, values);
+        let settings = guard.as_ref().map(coverage::settings).or(last.settings);
+        let run = Run { settings, ..run("coverage", time, failed, held_back, values) };
         let failed = run.failed.clone();
-        Ok((
-            WatchOutcome {
-                outcome: "done",
-                look: "coverage",
-                keys: None,
-                at_risk: None,
-                not_looked_at: None,
-                failed,
-                messages,
-            },
-            run,
-        ))
+        let outcome = WatchOutcome { outcome: "done", look: "coverage", failed, messages, ..WatchOutcome::default() };
+        Ok((outcome, Some(run)))
     }
 
     /// Those that are to be published, and how many are held back.
@@ -362,10 +419,10 @@ impl Watch {
 
     /// The checks of the guard itself, but whether its alarms are quiet: those that go off have told so themselves, and
     /// the one about this function is wrong by now.
-    async fn checks(&self, region: &Region) -> Vec<Check> {
-        let (_, mut checks) = coverage::look_in(&self.sdk, region, &self.config.stack_name).await;
+    async fn checks(&self, region: &Region) -> (Option<Stack>, Vec<Check>) {
+        let (guard, mut checks) = coverage::look_in(&self.sdk, region, &self.config.stack_name).await;
         checks.retain(|check| check.about.id != "alarms-quiet");
-        checks
+        (guard, checks)
     }
 
     /// The ends of dangers that KMS confirms since the last run.
@@ -392,48 +449,23 @@ impl Watch {
             }
         }
     }
-
-    /// What the last run of this kind before this time left; None if there was none in the time that counts.
-    async fn last_run(&self, look: &str, time: OffsetDateTime, back: Duration) -> Result<Option<Left>, String> {
-        let since = (time - back).unix_timestamp() * 1_000;
-        let request = self.logs.filter_log_events().log_group_name(&self.config.log_group).start_time(since);
-        let request = request.filter_pattern(format!("{{ $.{HEARTBEAT} = 1 && $.Look = \"{look}\" }}"));
-        let (mut pages, mut left) = (request.into_paginator().send(), Vec::new());
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| inert(&DisplayErrorContext(error).to_string(), 400))?;
-            left.extend(page.events().iter().filter_map(|line| left_by(look, line.message()?)));
-        }
-        Ok(left.into_iter().filter(|left| left.at < time).max_by_key(|left| left.at))
-    }
 }
 
-/// What a line of the log says that a run of this kind left.
-fn left_by(look: &str, line: &str) -> Option<Left> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct RunLine {
-        look: String,
-        scheduled_time: String,
-        failed: Vec<String>,
-        digest: Option<DigestState>,
-    }
-    let RunLine { look: of, scheduled_time, failed, digest } = serde_json::from_str(line).ok()?;
-    let at = OffsetDateTime::parse(&scheduled_time, &Rfc3339).ok()?;
-    (of == look).then_some(Left { at, failed, digest })
+/// The day in UTC.
+fn day(time: OffsetDateTime) -> time::Date {
+    time.to_offset(UtcOffset::UTC).date()
 }
 
-/// The checks to tell of: those that fail and didn't before (`false`), and those that failed before and no longer do
+/// The checks to tell of: those that fail and weren't `told` (`false`), and those that failed before and no longer do
 /// (`true`). What couldn't be looked at is neither.
-fn changes<'a>(checks: &'a [Check], before: &[String]) -> Vec<(&'a Check, bool)> {
-    let told = checks.iter().filter_map(|check| {
-        let failed_before = before.iter().any(|id| id == check.about.id);
-        match (&check.verdict, failed_before) {
-            (Verdict::Fail(_), false) => Some((check, false)),
-            (Verdict::Pass(_) | Verdict::Warn(_), true) => Some((check, true)),
-            _ => None,
-        }
+fn changes<'a>(checks: &'a [Check], before: &[String], told: &[String]) -> Vec<(&'a Check, bool)> {
+    let is_in = |ids: &[String], check: &Check| ids.iter().any(|id| id == check.about.id);
+    let news = checks.iter().filter_map(|check| match &check.verdict {
+        Verdict::Fail(_) if !is_in(told, check) => Some((check, false)),
+        Verdict::Pass(_) | Verdict::Warn(_) if is_in(before, check) => Some((check, true)),
+        _ => None,
     });
-    told.collect()
+    news.collect()
 }
 
 /// What the next run has to know as failing: what fails, and what failed before and isn't known to be mended.
@@ -470,7 +502,7 @@ fn run(
     values: Vec<(&'static str, f64)>,
 ) -> Run {
     let time = time.format(&Rfc3339).unwrap_or_else(|_| time.to_string());
-    Run { look, time, failed, digest: None, held_back, values }
+    Run { look, time, failed, digest: None, settings: None, held_back, values }
 }
 
 fn budget(until: Instant) -> Duration {
@@ -503,7 +535,7 @@ mod tests {
     #[test]
     fn what_breaks_is_told_once_and_so_is_its_end() {
         let told = |checks: &[Check], before: &[String]| {
-            changes(checks, before).into_iter().map(|(check, over)| (check.about.id, over)).collect::<Vec<_>>()
+            changes(checks, before, before).into_iter().map(|(check, over)| (check.about.id, over)).collect::<Vec<_>>()
         };
         let (broken, well) = ([check(1, Verdict::Fail)], [check(1, Verdict::Pass)]);
         let name = coverage::CHECKS[1].id;
@@ -512,31 +544,17 @@ mod tests {
         assert_eq!(told(&well, &[id(1)]), [(name, true)]);
         assert_eq!(told(&[check(1, Verdict::Warn)], &[id(1)]), [(name, true)]);
         assert_eq!(told(&well, &[]), []);
+        let again = changes(&broken, &[id(1)], &[]);
+        assert_eq!(again, [(&broken[0], false)], "once a day, and after a change");
     }
 
     #[test]
     fn what_cannot_be_looked_at_is_neither_broken_nor_mended() {
         let unknown = [check(1, Verdict::Unknown), check(2, Verdict::Fail)];
-        assert_eq!(changes(&unknown, &[id(1), id(2)]), []);
+        assert_eq!(changes(&unknown, &[id(1), id(2)], &[id(1), id(2)]), []);
         assert_eq!(failing(&unknown, &[id(1), id(3)]), [id(2), id(1), id(3)]);
         assert_eq!(failing(&[check(1, Verdict::Pass), check(3, Verdict::Warn)], &[id(1), id(3)]), Vec::<String>::new());
         assert_eq!(failing(&unknown, &[]), [id(2)]);
-    }
-
-    #[test]
-    fn line_that_a_coverage_run_left_is_found_among_others() {
-        let line = r#"{"_aws":{},"Function":"w","Look":"coverage","ScheduledTime":"2026-11-22T06:00:00Z","Failed":["trail-logging"],"Heartbeat":1}"#;
-        let left = left_by("coverage", line).unwrap();
-        assert_eq!((left.at, left.failed), (datetime!(2026-11-22 06:00 UTC), vec!["trail-logging".to_owned()]));
-        for other in [
-            "",
-            "START RequestId: 1",
-            r#"{"level":"INFO","look":"coverage"}"#,
-            &line.replace("coverage", "sweep"),
-            &line.replace("06:00:00Z", "soon"),
-        ] {
-            assert_eq!(left_by("coverage", other), None, "{other}");
-        }
     }
 
     #[test]

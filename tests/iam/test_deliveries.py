@@ -1,6 +1,6 @@
 """What AWS's services do for the guard, judged by a policy engine: read off the templates, so that none is forgotten.
 
-EventBridge invokes functions, writes logs, forwards to buses and fills dead-letter queues; Scheduler and Lambda take roles
+EventBridge invokes functions, writes logs, forwards to buses and fills queues; SNS fills the proof queue; Scheduler and Lambda take roles
 and act with them; CloudWatch publishes what its alarms say.
 """
 
@@ -25,11 +25,14 @@ def deliveries(place):
         for name in stack.of_type("AWS::Events::Rule"):
             rule = stack.physical(name, "Arn")
             for target in stack.deployed(stack.properties(name))["Targets"]:
-                queue = target["DeadLetterConfig"]["Arn"]
-                yield f"{name} stores what it can't deliver", service("events", "sqs:SendMessage", queue, rule)
+                if "DeadLetterConfig" in target:
+                    queue = target["DeadLetterConfig"]["Arn"]
+                    yield f"{name} stores what it can't deliver", service("events", "sqs:SendMessage", queue, rule)
                 match target["Arn"].split(":")[2]:
                     case "lambda":
                         yield f"{name} invokes", service("events", "lambda:InvokeFunction", target["Arn"], rule)
+                    case "sqs":
+                        yield f"{name} sends", service("events", "sqs:SendMessage", target["Arn"], rule)
                     case "sns":
                         # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
                         # "You can't use Condition blocks in Amazon SNS topic policies for EventBridge": there are no keys.
@@ -42,6 +45,10 @@ def deliveries(place):
                     case "events":
                         yield f"{name} takes its role", service("events", "sts:AssumeRole", target["RoleArn"], rule)
                         yield f"{name} forwards", place.request(target["RoleArn"], "events:PutEvents", target["Arn"])
+        for name, subscription in stack.of_type("AWS::SNS::Subscription").items():
+            if subscription["Protocol"] == "sqs":
+                topic, queue = (stack.deployed(subscription[of]) for of in ("TopicArn", "Endpoint"))
+                yield f"{name} delivers", service("sns", "sqs:SendMessage", queue, topic)
         for name in stack.of_type("AWS::Scheduler::Schedule"):
             target = stack.deployed(stack.properties(name))["Target"]
             group = f"arn:{place.partition}:scheduler:{stack.pseudo['AWS::Region']}:{account}:schedule-group/default"

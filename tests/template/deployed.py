@@ -105,6 +105,7 @@ class Stack:
             "AWS::NoValue": NO_VALUE,
             "AWS::Partition": partition,
             "AWS::Region": region,
+            "AWS::StackId": f"arn:{partition}:cloudformation:{region}:{account}:stack/{name}/1a2b3c4d-0000-4000-8000-000000000000",
             "AWS::StackName": name,
             "AWS::URLSuffix": url_suffix,
         }
@@ -130,9 +131,9 @@ class Stack:
         return self.resources[name]["Properties"]
 
     def patterns(self):
-        """Rule -> its event pattern as the JSON text that EventBridge gets."""
+        """Rule -> its event pattern as the JSON text that EventBridge gets; not of the one that only starts a self-check."""
         rules = self.of_type("AWS::Events::Rule").items()
-        patterns = {name: rule["EventPattern"] for name, rule in rules if "EventPattern" in rule}
+        patterns = {name: r["EventPattern"] for name, r in rules if "EventPattern" in r and name != "StackStatusRule"}
         texts = {name: p if isinstance(p, str) else json.dumps(p) for name, p in patterns.items()}
         return {name: self.deployed(text) for name, text in texts.items()}
 

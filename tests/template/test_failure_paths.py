@@ -33,8 +33,19 @@ ALARMS = {
 
 @SETTINGS
 def test_what_eventbridge_cannot_deliver_goes_to_the_dead_letter_queue(parameters):
-    for rule in Stack(parameters).of_type("AWS::Events::Rule").values():
-        (target,) = rule["Targets"]
+    for name, rule in Stack(parameters).of_type("AWS::Events::Rule").items():
+        by_arn = {target["Arn"]: target for target in rule["Targets"]}
+        self_check = by_arn.pop("<SelfCheckQueue.Arn>", None)
+        assert (self_check is not None) == ("Tampered" in name or name == "StackStatusRule"), name
+        # An event that starts no self-check is no alert that is lost.
+        if self_check:
+            assert self_check == {
+                "Id": "self-check", "Arn": "<SelfCheckQueue.Arn>", "SqsParameters": {"MessageGroupId": "self-check"},
+            }
+        if name == "StackStatusRule":
+            assert not by_arn
+            continue
+        (target,) = by_arn.values()
         assert target["Arn"] == "<AlertFunction.Arn>"
         assert target["DeadLetterConfig"] == {"Arn": "<RuleDeadLetterQueue.Arn>"}
         assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 900, "MaximumRetryAttempts": 185}
@@ -91,8 +102,26 @@ def test_dead_watch_function_is_told_because_its_heartbeat_is_missing(parameters
 
 
 @SETTINGS
+def test_one_batch_of_the_self_check_queue_at_a_time_and_what_is_given_back_comes_after_five_minutes(parameters):
+    stack = Stack(parameters)
+    queue = stack.properties("SelfCheckQueue")
+    assert (queue["FifoQueue"], queue["ContentBasedDeduplication"]) == (True, True)
+    # Longer than the function's five minutes between two runs, and, as Lambda wants it, than the function runs.
+    assert 300 < queue["VisibilityTimeout"] < 360 and queue["VisibilityTimeout"] >= stack.properties("WatchFunction")["Timeout"]
+    assert queue["DelaySeconds"] <= 60
+    (source,) = stack.of_type("AWS::Lambda::EventSourceMapping").values()
+    assert source == {
+        "EventSourceArn": "<SelfCheckQueue.Arn>",
+        "FunctionName": "<WatchFunction>",
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+    }
+
+
+@SETTINGS
 def test_failure_queues_keep_messages_for_two_weeks(parameters):
     queues = Stack(parameters).of_type("AWS::SQS::Queue")
+    # These hold nothing that matters the next day.
+    assert {queues.pop(name)["MessageRetentionPeriod"] for name in ("SelfCheckQueue", "ProofQueue")} == {3600}
     assert {name: queue["MessageRetentionPeriod"] for name, queue in queues.items()} == {
         "AlertFailureQueue": TWO_WEEKS,
         "RuleDeadLetterQueue": TWO_WEEKS,

@@ -144,10 +144,30 @@ def test_topics_are_created_unless_existing_ones_are_given():
 
 
 def test_email_is_subscribed_to_the_alerts_when_given():
-    assert Stack().of_type("AWS::SNS::Subscription") == {}
+    assert "AlertEmailSubscription" not in Stack().resources
     for parameters, topic in ((OPTED_IN, "<AlertsTopic>"), (OPTED_IN | EXISTING_TOPICS, EXISTING_TOPICS["ExistingAlertsTopicArn"])):
-        (subscription,) = Stack(parameters).of_type("AWS::SNS::Subscription").values()
+        subscription = Stack(parameters).properties("AlertEmailSubscription")
         assert subscription == {"TopicArn": topic, "Protocol": "email", "Endpoint": "kms-alerts@example.com"}
+
+
+PROOF = {"Protocol": "sqs", "Endpoint": "<ProofQueue.Arn>", "FilterPolicy": {"detection": ["guard-test"]}}
+ELSEWHERE = "arn:aws:sns:eu-central-1:444455556666:theirs"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "topics"),
+    [
+        ({}, {"Alerts": "<AlertsTopic>", "Findings": "<FindingsTopic>"}),
+        (EXISTING_TOPICS, {"Alerts": EXISTING_TOPICS["ExistingAlertsTopicArn"], "Findings": EXISTING_TOPICS["ExistingFindingsTopicArn"]}),
+        ({"ExistingAlertsTopicArn": ELSEWHERE}, {"Findings": "<FindingsTopic>"}),
+        ({"ExistingFindingsTopicArn": ELSEWHERE}, {"Alerts": "<AlertsTopic>"}),
+        ({"ExistingAlertsTopicArn": TOPIC, "ExistingFindingsTopicArn": TOPIC}, {"Alerts": TOPIC}),
+    ],
+    ids=["own", "existing", "alerts of another account", "findings of another account", "one for both"],
+)
+def test_proof_queue_hears_tests_alone_through_each_topic_of_the_account(parameters, topics):
+    found = Stack(parameters).of_type("AWS::SNS::Subscription")
+    assert found == {f"Proof{which}Subscription": {**PROOF, "TopicArn": topic} for which, topic in topics.items()}
 
 
 def test_outputs_are_what_an_operator_needs_next():

@@ -89,6 +89,7 @@ def watch_may(topics, partition="aws", region=REGION):
     return [
         (["sns:Publish"], sorted(topics), None),
         (["sqs:SendMessage"], ["<WatchFailureQueue.Arn>"], None),
+        (["sqs:DeleteMessage", "sqs:ReceiveMessage"], ["<SelfCheckQueue.Arn>"], None),
         (["kms:DescribeKey", "kms:GetKeyLastUsage", "kms:ListResourceTags"], [here("kms", "key/*")], None),
         # None of these is authorized against a resource.
         (
@@ -118,6 +119,7 @@ def watch_may(topics, partition="aws", region=REGION):
             [here("lambda", "function:kms-key-guard-*")],
             None,
         ),
+        (["lambda:GetEventSourceMapping"], [here("lambda", "event-source-mapping:*")], None),
         (
             ["sns:GetSubscriptionAttributes", "sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic"],
             [f"arn:{partition}:sns:*:{ACCOUNT}:*"],
@@ -127,8 +129,10 @@ def watch_may(topics, partition="aws", region=REGION):
             ["sqs:GetQueueAttributes"],
             [
                 "<AlertFailureQueue.Arn>",
+                "<ProofQueue.Arn>",
                 "<RuleDeadLetterQueue.Arn>",
                 "<ScheduleDeadLetterQueue.Arn>",
+                "<SelfCheckQueue.Arn>",
                 "<WatchFailureQueue.Arn>",
             ],
             None,
@@ -272,11 +276,17 @@ def test_failure_queue_is_reached_over_tls_only():
     assert statements(policy["PolicyDocument"]) == [("Deny", ["sqs:*"], ["<AlertFailureQueue.Arn>"], "*", NOT_TLS)]
 
 
-def test_the_watch_functions_queues_are_reached_over_tls_only():
-    policy = Stack().properties("WatchQueuesPolicy")
-    assert policy["Queues"] == ["<ScheduleDeadLetterQueue>", "<WatchFailureQueue>"]
-    queues = ["<ScheduleDeadLetterQueue.Arn>", "<WatchFailureQueue.Arn>"]
-    assert statements(policy["PolicyDocument"]) == [("Deny", ["sqs:*"], queues, "*", NOT_TLS)]
+@pytest.mark.parametrize(("parameters", "topics"), [({}, OWN_TOPICS), (EXISTING_TOPICS, [PEOPLE, MACHINES])], ids=["own", "existing"])
+def test_rules_and_topics_alone_send_to_the_watch_functions_queues_and_over_tls_only(parameters, topics):
+    policy = Stack(parameters).properties("WatchQueuesPolicy")
+    names = ["ScheduleDeadLetterQueue", "WatchFailureQueue", "SelfCheckQueue", "ProofQueue"]
+    assert policy["Queues"] == [f"<{name}>" for name in names]
+    rules = {"ArnLike": {"aws:SourceArn": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/kms-key-guard-rule.*"}}
+    assert statements(policy["PolicyDocument"]) == [
+        ("Allow", ["sqs:SendMessage"], ["<SelfCheckQueue.Arn>"], {"Service": "events.amazonaws.com"}, rules),
+        ("Allow", ["sqs:SendMessage"], ["<ProofQueue.Arn>"], {"Service": "sns.amazonaws.com"}, {"ArnEquals": {"aws:SourceArn": topics}}),
+        ("Deny", ["sqs:*"], sorted(f"<{name}.Arn>" for name in names), "*", NOT_TLS),
+    ]
 
 
 def test_nothing_on_the_way_of_an_alert_depends_on_a_customer_key():

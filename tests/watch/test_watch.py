@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from local.rig import Fault, Function, Sns
-from local.rig.sweeping import DAY, QUOTAS, Account, Keys, arn, tick, watching
+from local.rig.sweeping import DAY, QUOTAS, Account, Keys, arn, batch, stack_event, tick, watching
 
 TIME = 1_795_327_200
 """2026-11-22T06:00:00Z, which `tick` says."""
@@ -255,6 +255,74 @@ def test_a_blind_spot_is_told_once_and_so_is_its_end() -> None:
         for hour in (4, 5):
             await function.invoke(tick("coverage", at[hour]), str(hour))
             assert ("guard-deployed", "Create") in told()
+
+    run(test, Keys(1))
+
+
+def test_what_still_fails_is_told_again_the_next_day() -> None:
+    async def test(function: Function, sns: Sns, _: Account) -> None:
+        told = []
+        for at in ("22T23:00", "22T23:59", "23T00:59", "23T01:59"):
+            await function.invoke(tick("coverage", f"2026-11-{at}:00Z"), at)
+            told.append(len(sns.held("findings")))
+        assert told == [1, 1, 2, 2]
+
+    run(test, Keys(1))
+
+
+def test_what_another_one_wrote_into_the_log_is_not_believed() -> None:
+    async def test(function: Function, sns: Sns, account: Account) -> None:
+        await function.invoke(tick("coverage", "2026-11-22T06:00:00Z"), "0")
+        sns.messages.clear()
+        early = 1_795_327_200_000 - 120_000
+        for number, forged in enumerate([{"logStreamName": "made-up"}, {"ingestionTime": early}, {"ingestionTime": early + DAY * 1000}]):
+            account.forged = forged
+            await function.invoke(tick("coverage", "2026-11-22T07:00:00Z"), str(number))
+            assert [m.attributes["detection"] for m in sns.held("findings")] == ["guard-blind"], forged
+            sns.messages.clear()
+
+    run(test, Keys(1))
+
+
+def test_a_change_starts_one_run_which_tells_all_and_what_comes_later_is_given_back() -> None:
+    async def test(function: Function, sns: Sns, account: Account) -> None:
+        await function.invoke(tick("coverage", "2026-11-22T06:00:00Z"), "0")
+        sns.messages.clear()
+        attempt = await function.invoke(batch(stack_event(), stack_event()), "1")
+        assert (attempt.said["outcome"], attempt.said["batchItemFailures"]) == ("done", [])
+        assert [m.attributes["activity"] for m in sns.held("findings")] == ["Create"], "what is known to be missing too"
+        sns.messages.clear()
+        # Seen by that run, or after it.
+        attempt = await function.invoke(batch(stack_event(), sent=0), "2")
+        assert (attempt.said["outcome"], attempt.said["batchItemFailures"]) == ("seen-before", [])
+        attempt = await function.invoke(batch(stack_event(), "x"), "3")
+        assert attempt.said["outcome"] == "given-back"
+        assert attempt.said["batchItemFailures"] == [{"itemIdentifier": "m-0"}, {"itemIdentifier": "m-1"}]
+        assert not sns.messages and len(metrics(function)) == 2
+
+    run(test, Keys(1))
+
+
+def test_messages_that_are_not_about_this_guard_start_nothing_and_say_why() -> None:
+    async def test(function: Function, sns: Sns, _: Account) -> None:
+        attempt = await function.invoke(batch(stack_event("guard-2"), "{", 'x\n{"level":"ERROR"}', "[" * 5_000), "1")
+        assert (attempt.said["outcome"], attempt.said["batchItemFailures"]) == ("seen-before", [])
+        ignored = [line for _, line in function.log if "a message of the self-check queue is ignored" in line]
+        assert len(ignored) == 4 and "and not this guard's" in ignored[0]
+        assert not sns.messages and not metrics(function)
+
+    run(test, Keys(1))
+
+
+def test_a_stack_that_is_being_changed_is_checked_when_that_has_ended() -> None:
+    async def test(function: Function, sns: Sns, account: Account) -> None:
+        account.stack, account.status = "there", "UPDATE_IN_PROGRESS"
+        attempt = await function.invoke(batch(stack_event()), "1")
+        assert (attempt.said["outcome"], attempt.said["batchItemFailures"]) == ("still-changing", [])
+        assert not sns.messages and not metrics(function)
+        account.status = "UPDATE_COMPLETE"
+        attempt = await function.invoke(batch(stack_event()), "2")
+        assert attempt.said["outcome"] == "done" and sns.messages
 
     run(test, Keys(1))
 

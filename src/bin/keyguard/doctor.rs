@@ -28,8 +28,8 @@ Examples:
   keyguard doctor --prove
   keyguard doctor --release kms-key-guard-0.1.0-arm64
 
-It only reads. With --prove it also sends a test through the guard and waits for it with a queue and two subscriptions
-of its own, which it removes again; whoever is subscribed to the topics gets the test too, with TEST in the Subject.
+It only reads. With --prove it also sends a test through the guard and waits until it is in the stack's proof queue;
+whoever is subscribed to the topics gets the test too, with TEST in the Subject.
 The test begins at the event bus: that calls to KMS get there is what the checks of the trail are for.
 
 Exit status: 0 every check passed or warns, 1 one failed, 2 none failed and one couldn't be done, or doctor couldn't run.";
@@ -74,7 +74,7 @@ impl Report {
         self.all().filter(|check| check.verdict.name() == verdict).count()
     }
 
-    /// What kept the test from being run, or is left of it.
+    /// What kept the test from being run.
     fn trouble(&self) -> Option<String> {
         let proof = self.proof.as_ref()?;
         proof.legs.as_ref().err().map(ToString::to_string)
@@ -159,9 +159,6 @@ async fn prove(options: &DoctorOptions, sdk: &SdkConfig, report: &mut Report) ->
     if let Err(error) = &proof.legs {
         eprintln!("keyguard: {error}");
     }
-    for Step { what, command } in &proof.left_behind {
-        eprintln!("keyguard: {what} {}", command.as_deref().unwrap_or_default());
-    }
     report.proof = Some(proof);
     Ok(())
 }
@@ -214,7 +211,6 @@ fn document(reports: &[Report]) -> Value {
                     "id": proof.id.to_string(),
                     "error": legs.err().map(ToString::to_string),
                     "checks": legs.ok().into_iter().flatten().map(check).collect::<Vec<_>>(),
-                    "left_behind": steps(&proof.left_behind),
                 }),
             );
         }
