@@ -189,8 +189,10 @@ def test_nothing_else_in_the_stack_grants_anything(parameters):
     assert granting == {
         "AlertFunctionRole",
         "AlertFailureQueuePolicy",
+        "ProofQueuePolicy",
         "RuleDeadLetterQueuePolicy",
         "ScheduleRole",
+        "SelfCheckQueuePolicy",
         "WatchFunctionRole",
         "WatchQueuesPolicy",
     } | own_topics
