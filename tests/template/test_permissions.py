@@ -189,8 +189,10 @@ def test_nothing_else_in_the_stack_grants_anything(parameters):
     assert granting == {
         "AlertFunctionRole",
         "AlertFailureQueuePolicy",
+        "ProofQueuePolicy",
         "RuleDeadLetterQueuePolicy",
         "ScheduleRole",
+        "SelfCheckQueuePolicy",
         "WatchFunctionRole",
         "WatchQueuesPolicy",
     } | own_topics
@@ -276,17 +278,24 @@ def test_failure_queue_is_reached_over_tls_only():
     assert statements(policy["PolicyDocument"]) == [("Deny", ["sqs:*"], ["<AlertFailureQueue.Arn>"], "*", NOT_TLS)]
 
 
+def test_the_watch_functions_queues_are_reached_over_tls_only():
+    policy = Stack().properties("WatchQueuesPolicy")
+    assert policy["Queues"] == ["<ScheduleDeadLetterQueue>", "<WatchFailureQueue>"]
+    queues = ["<ScheduleDeadLetterQueue.Arn>", "<WatchFailureQueue.Arn>"]
+    assert statements(policy["PolicyDocument"]) == [("Deny", ["sqs:*"], queues, "*", NOT_TLS)]
+
+
 @pytest.mark.parametrize(("parameters", "topics"), [({}, OWN_TOPICS), (EXISTING_TOPICS, [PEOPLE, MACHINES])], ids=["own", "existing"])
-def test_rules_and_topics_alone_send_to_the_watch_functions_queues_and_over_tls_only(parameters, topics):
-    policy = Stack(parameters).properties("WatchQueuesPolicy")
-    names = ["ScheduleDeadLetterQueue", "WatchFailureQueue", "SelfCheckQueue", "ProofQueue"]
-    assert policy["Queues"] == [f"<{name}>" for name in names]
+def test_rules_alone_start_self_checks_and_topics_alone_fill_the_proof_queue(parameters, topics):
     rules = {"ArnLike": {"aws:SourceArn": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/kms-key-guard-rule.*"}}
-    assert statements(policy["PolicyDocument"]) == [
-        ("Allow", ["sqs:SendMessage"], ["<SelfCheckQueue.Arn>"], {"Service": "events.amazonaws.com"}, rules),
-        ("Allow", ["sqs:SendMessage"], ["<ProofQueue.Arn>"], {"Service": "sns.amazonaws.com"}, {"ArnEquals": {"aws:SourceArn": topics}}),
-        ("Deny", ["sqs:*"], sorted(f"<{name}.Arn>" for name in names), "*", NOT_TLS),
-    ]
+    senders = {"SelfCheckQueue": ("events.amazonaws.com", rules), "ProofQueue": ("sns.amazonaws.com", {"ArnEquals": {"aws:SourceArn": topics}})}
+    for name, (service, condition) in senders.items():
+        policy = Stack(parameters).properties(f"{name}Policy")
+        assert policy["Queues"] == [f"<{name}>"]
+        assert statements(policy["PolicyDocument"]) == [
+            ("Allow", ["sqs:SendMessage"], [f"<{name}.Arn>"], {"Service": service}, condition),
+            ("Deny", ["sqs:*"], [f"<{name}.Arn>"], "*", NOT_TLS),
+        ]
 
 
 def test_nothing_on_the_way_of_an_alert_depends_on_a_customer_key():
