@@ -184,7 +184,6 @@ def test_the_mass_event_alarm_starts_the_watch_function_and_nobody_else_does():
         "FunctionName": "<WatchFunction>",
         "Action": "lambda:InvokeFunction",
         "Principal": "lambda.alarms.cloudwatch.amazonaws.com",
-        "SourceAccount": "111122223333",
         "SourceArn": "<MassEventAlarm.Arn>",
     }]
 
