@@ -47,7 +47,7 @@ pub struct About {
 }
 
 /// Every check there is, in the order of an event's way.
-pub static CHECKS: [&About; 18] = [
+pub static CHECKS: [&About; 19] = [
     &stack::DEPLOYED,
     &trail::LOGGING,
     &trail::RECORDS,
@@ -61,6 +61,7 @@ pub static CHECKS: [&About; 18] = [
     &schedules::SCHEDULES,
     &topics::ALERTS,
     &topics::FINDINGS,
+    &topics::CHAT,
     &topics::ENCRYPTION,
     &alarms::QUEUES,
     &alarms::ALARMS,

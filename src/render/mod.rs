@@ -1,5 +1,6 @@
 //! A finding as an alert: for people, for machines, and the attributes that subscriptions filter by.
 
+pub mod chat;
 #[cfg(feature = "watch")]
 pub mod digest;
 pub mod ocsf;
@@ -28,6 +29,8 @@ pub struct Alert {
     pub text: String,
     /// For machines: one OCSF Detection Finding as JSON.
     pub ocsf: String,
+    /// For chat channels: one custom notification as JSON, if there is a topic for it.
+    pub chat: Option<String>,
     /// The message attributes: at most ten, none of them empty.
     pub attributes: Vec<(&'static str, Value)>,
 }
@@ -61,13 +64,20 @@ impl fmt::Display for Value {
 }
 
 impl Alert {
-    /// Renders a finding as things stand at `now`.
+    /// Renders a finding as things stand at `now`, for people and for machines.
     pub fn of(finding: &Finding, now: OffsetDateTime) -> Self {
         let subject = text::subject(finding, now);
         let remedy = Remedy::of(finding);
         let text = text::body(finding, &subject, &remedy, now);
         let ocsf = ocsf::document(finding, &subject, &remedy, now);
-        Self { subject, text, ocsf, attributes: attributes(finding) }
+        Self { subject, text, ocsf, chat: None, attributes: attributes(finding) }
+    }
+
+    /// The same, and for chat channels.
+    pub fn with_chat(finding: &Finding, now: OffsetDateTime) -> Self {
+        let mut alert = Self::of(finding, now);
+        alert.chat = Some(chat::document(finding, &alert, &Remedy::of(finding), now));
+        alert
     }
 }
 

@@ -224,7 +224,7 @@ pub(super) fn clock(time: OffsetDateTime) -> String {
     text.replace('T', " ").replace('Z', " UTC")
 }
 
-fn deadline(finding: &Finding, now: OffsetDateTime) -> String {
+pub(super) fn deadline(finding: &Finding, now: OffsetDateTime) -> String {
     match finding.deadline {
         Deadline::At(at, source) => {
             let source = match source {
@@ -455,7 +455,7 @@ fn list(things: impl ExactSizeIterator<Item = String>, none: &str) -> String {
 }
 
 /// Nobody did what the guard noticed by looking, and what can't be read, or is a test, tells nobody.
-fn has_caller(finding: &Finding) -> bool {
+pub(super) fn has_caller(finding: &Finding) -> bool {
     let noticed = finding.origin.event_source == GUARD_EVENT_SOURCE;
     finding.detection.is_signalled()
         && !noticed

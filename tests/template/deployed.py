@@ -29,6 +29,7 @@ LONGEST_NAME = {
 # Everything a user can switch on or bring along.
 OPTED_IN = {
     "AlertEmail": "kms-alerts@example.com",
+    "ChatTopic": "true",
     "AlarmActionArn": f"arn:aws:sns:{REGION}:123456789012:on-call",
     "ExpectedPrincipals": f"arn:aws:iam::{ACCOUNT}:role/key-admin",
     "TrustedSources": "198.51.100.0/24,vpc-0a1b2c3d",
