@@ -327,3 +327,83 @@ fn take_off(guard: &Stack, which: &str) -> String {
         plain(arn_of(guard, which).unwrap_or_default(), "TOPIC-ARN")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coverage::stack::StackResource;
+    use aws_sdk_sns::operation::get_subscription_attributes::GetSubscriptionAttributesOutput;
+    use aws_sdk_sns::operation::get_topic_attributes::{GetTopicAttributesError, GetTopicAttributesOutput};
+    use aws_sdk_sns::operation::list_subscriptions_by_topic::ListSubscriptionsByTopicOutput;
+    use aws_sdk_sns::types::Subscription;
+    use aws_sdk_sns::types::error::NotFoundException;
+    use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+
+    const CHAT_TOPIC: &str = "arn:aws:sns:eu-west-1:111122223333:chat";
+
+    fn guard(on: &str) -> Stack {
+        let mut guard = Stack::example(&[("ChatTopic", on)]);
+        let part = StackResource { kind: "AWS::SNS::Topic".into(), id: CHAT_TOPIC.into() };
+        guard.resources.insert("ChatTopicNotifications".into(), part);
+        guard
+    }
+
+    fn is_chat(arn: Option<&str>) -> bool {
+        arn == Some(CHAT_TOPIC)
+    }
+
+    /// Topics that are there and heard, but for the one that is for channels.
+    async fn looked(guard: &Stack, of_chat: Vec<Rule>) -> Vec<Check> {
+        let heard = |id: &str| Subscription::builder().subscription_arn(format!("{CHAT_TOPIC}:{id}")).build();
+        let all = vec![
+            mock!(Sns::get_topic_attributes).then_output(|| GetTopicAttributesOutput::builder().build()),
+            mock!(Sns::list_subscriptions_by_topic)
+                .then_output(move || ListSubscriptionsByTopicOutput::builder().subscriptions(heard("1")).build()),
+            mock!(Sns::get_subscription_attributes).then_output(|| GetSubscriptionAttributesOutput::builder().build()),
+        ];
+        let rules: Vec<_> = of_chat.iter().chain(&all).collect();
+        let sns = mock_client!(aws_sdk_sns, RuleMode::MatchAny, &rules);
+        checks(&sns, &mock_client!(aws_sdk_kms, []), guard).await
+    }
+
+    fn of_chat(checks: &[Check]) -> (&'static str, &str) {
+        let check = checks.iter().find(|check| check.about.id == CHAT.id).unwrap();
+        (check.verdict.name(), check.verdict.text())
+    }
+
+    #[tokio::test]
+    async fn chat_topic_is_looked_at_as_the_others_are_if_there_is_one() {
+        assert!(looked(&guard("false"), vec![]).await.iter().all(|check| check.about.id != CHAT.id));
+        let well = looked(&guard("true"), vec![]).await;
+        assert_eq!(of_chat(&well), ("pass", "The chat topic has 1 confirmed subscription."));
+
+        let nobody = mock!(Sns::list_subscriptions_by_topic)
+            .match_requests(|asked| is_chat(asked.topic_arn()))
+            .then_output(|| ListSubscriptionsByTopicOutput::builder().build());
+        let unheard = looked(&guard("true"), vec![nobody]).await;
+        assert_eq!(of_chat(&unheard), ("fail", "Nobody is subscribed to the chat topic."));
+
+        let gone =
+            mock!(Sns::get_topic_attributes).match_requests(|asked| is_chat(asked.topic_arn())).then_error(|| {
+                GetTopicAttributesError::NotFoundException(
+                    NotFoundException::builder()
+                        .meta(aws_sdk_sns::error::ErrorMetadata::builder().code("NotFound").build())
+                        .build(),
+                )
+            });
+        let missing = looked(&guard("true"), vec![gone]).await;
+        let (verdict, text) = of_chat(&missing);
+        assert_eq!(verdict, "fail");
+        assert!(text.contains(&format!("The chat topic {CHAT_TOPIC} is gone")), "{text}");
+
+        let deny = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"sns:Publish","Resource":"*"}]}"#;
+        let denies = mock!(Sns::get_topic_attributes)
+            .match_requests(|asked| is_chat(asked.topic_arn()))
+            .then_output(move || GetTopicAttributesOutput::builder().attributes("Policy", deny).build());
+        let denied = looked(&guard("true"), vec![denies]).await;
+        let (verdict, text) = of_chat(&denied);
+        assert_eq!(verdict, "fail");
+        assert!(text.contains("The chat topic's policy doesn't let the alert function publish"), "{text}");
+        assert!(text.contains("doesn't let the guard's alarms publish"), "{text}");
+    }
+}

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::remedy::Remedy;
 use super::text::{deadline, has_caller, person, unconfirmed};
-use super::writer::{Object, line};
+use super::writer::line;
 use super::{Alert, Value};
 use crate::catalogue::Kind;
 use crate::escape::{name, without_domains};
@@ -27,91 +27,89 @@ const MOST: usize = 4;
 
 /// The notification as one line of JSON, with the alert's Subject for its title.
 pub(super) fn document(finding: &Finding, alert: &Alert, remedy: &Remedy, now: OffsetDateTime) -> String {
-    let (detection, severity) = (finding.detection, finding.assessment.severity);
-    // Nobody's refused call is written into a key's thread.
-    let thread = if detection.kind == Kind::KeyLossDenied { finding.story() } else { finding.thing() };
-    let description = description(finding, remedy, now);
-    let place = [finding.account(), finding.region().map(Region::as_str)];
-    let keywords = [severity.name(), detection.id].into_iter().chain(place.into_iter().flatten());
-    notification(
-        &alert.subject,
-        &description,
-        &alert.attributes,
-        |content| {
-            content.texts("nextSteps", next_steps(&remedy.steps));
-            content.texts("keywords", keywords.map(|word| cut(plain(&name(word, 64)), 64)));
-        },
-        |o| {
-            o.put("id", finding.origin.uid.to_string());
-        },
-        |metadata| {
-            metadata.put("threadId", cut(thread.clone(), LONGEST_TITLE));
-            metadata.put("eventType", detection.id);
-            metadata.texts("relatedResources", finding.key().map(ToString::to_string));
-        },
-    )
+    let detection = finding.detection;
+    let region = finding.region().map_or("", Region::as_str);
+    let keywords = [finding.assessment.severity.name(), detection.id, finding.account().unwrap_or_default(), region];
+    Notification {
+        id: finding.origin.uid.to_string(),
+        subject: &alert.subject,
+        description: description(finding, remedy, now),
+        next_steps: next_steps(&remedy.steps),
+        keywords: keywords.map(|word| if word.is_empty() { String::new() } else { plain(&name(word, 64)) }).to_vec(),
+        // Nobody's refused call is written into a key's thread.
+        thread: if detection.kind == Kind::KeyLossDenied { finding.story() } else { finding.thing() },
+        event_type: detection.id,
+        resources: finding.key().map(ToString::to_string).into_iter().collect(),
+        attributes: &alert.attributes,
+    }
+    .line()
 }
 
 /// The daily digest, or as much of its start as a channel shows.
 #[cfg(feature = "watch")]
 pub fn digest(digest: &super::digest::Digest) -> String {
-    let below = digest.text.strip_prefix(digest.subject.as_str()).unwrap_or(&digest.text).trim();
-    let whole = verbatim(below);
-    let mut excerpt = String::new();
-    for line in whole.lines().take_while(|line| line.len() < LONGEST_EXCERPT) {
-        if excerpt.len() + line.len() > LONGEST_EXCERPT {
-            break;
+    let whole = verbatim(digest.text.strip_prefix(digest.subject.as_str()).unwrap_or(&digest.text).trim());
+    let start = whole.get(..whole.floor_char_boundary(LONGEST_EXCERPT)).unwrap_or_default();
+    let description = match start.rsplit_once('\n') {
+        Some((lines, _)) if start.len() < whole.len() => {
+            format!("```\n{lines}\n```\nThis is its start; the alerts topic has all of it.")
         }
-        excerpt.push_str(line);
-        excerpt.push('\n');
-    }
-    let more = if excerpt.trim_end().len() < whole.len() {
-        "\nThis is its start; the alerts topic has all of it."
-    } else {
-        ""
+        _ => format!("```\n{start}\n```"),
     };
-    let description = format!("```\n{excerpt}```{more}");
-    notification(
-        &digest.subject,
-        &description,
-        &digest.attributes,
-        |_| {},
-        |_| {},
-        |metadata| {
-            metadata.put("eventType", super::digest::EVENT_NAME);
-        },
-    )
+    Notification {
+        id: String::new(),
+        subject: &digest.subject,
+        description,
+        next_steps: Vec::new(),
+        keywords: Vec::new(),
+        thread: String::new(),
+        event_type: super::digest::EVENT_NAME,
+        resources: Vec::new(),
+        attributes: &digest.attributes,
+    }
+    .line()
 }
 
-fn notification(
-    subject: &str,
-    description: &str,
-    attributes: &[(&'static str, Value)],
-    content: impl FnOnce(&mut Object),
-    identity: impl FnOnce(&mut Object),
-    metadata: impl FnOnce(&mut Object),
-) -> String {
-    let title = cut(plain(subject), LONGEST_TITLE);
-    line(|o| {
-        o.put("version", "1.0");
-        o.put("source", "custom");
-        identity(o);
-        o.object("content", |o| {
-            o.put("textType", "client-markdown");
-            o.put("title", &title);
-            o.put("description", description);
-            content(o);
-        });
-        o.object("metadata", |o| {
-            o.put("summary", &title);
-            metadata(o);
-            o.object("additionalContext", |o| {
-                for (name, value) in attributes {
-                    o.put(name, value.to_string());
-                }
+/// The parts that both have; what is empty is left out.
+struct Notification<'a> {
+    id: String,
+    subject: &'a str,
+    description: String,
+    next_steps: Vec<String>,
+    keywords: Vec<String>,
+    thread: String,
+    event_type: &'a str,
+    resources: Vec<String>,
+    attributes: &'a [(&'static str, Value)],
+}
+
+impl Notification<'_> {
+    fn line(self) -> String {
+        let title = cut(plain(self.subject), LONGEST_TITLE);
+        line(|o| {
+            o.put("version", "1.0");
+            o.put("source", "custom");
+            o.put("id", self.id.as_str());
+            o.object("content", |o| {
+                o.put("textType", "client-markdown");
+                o.put("title", title.as_str());
+                o.put("description", self.description.as_str());
+                o.texts("nextSteps", &self.next_steps);
+                o.texts("keywords", &self.keywords);
             });
-        });
-    })
+            o.object("metadata", |o| {
+                o.put("threadId", cut(self.thread, LONGEST_TITLE).as_str());
+                o.put("summary", title.as_str());
+                o.put("eventType", self.event_type);
+                o.texts("relatedResources", &self.resources);
+                o.object("additionalContext", |o| {
+                    for (name, value) in self.attributes {
+                        o.put(name, value.to_string().as_str());
+                    }
+                });
+            });
+        })
+    }
 }
 
 fn description(finding: &Finding, remedy: &Remedy, now: OffsetDateTime) -> String {
@@ -130,24 +128,29 @@ fn description(finding: &Finding, remedy: &Remedy, now: OffsetDateTime) -> Strin
         Subject::Key(arn) => item("Key", &code(&arn.to_string())),
         Subject::KeyStore { id, .. } => item("Custom key store", &id.as_deref().map_or_else(unknown, code)),
         Subject::Cluster { id } => item("CloudHSM cluster", &id.as_deref().map_or_else(unknown, code)),
-        Subject::Guard { kind, part } => item(kind, &code(part)),
+        Subject::Guard { kind, part } => item("Part of the guard", &code(&format!("{kind} {part}"))),
         Subject::Unknown { .. } => item("Key", &unknown()),
     }
     if finding.is_danger() {
-        item("Time left", &cut(plain(&deadline(finding, now)), LONGEST_LINE));
+        item("Deadline", &cut(plain(&deadline(finding, now)), LONGEST_LINE));
+    }
+    if has_caller(finding) {
+        item("Who", &code(&person(&finding.actor)));
     }
     let reasons = finding.assessment.reasons.iter().take(MOST).map(|reason| reason.text.as_str());
     let reasons = reasons.collect::<Vec<_>>().join("; ");
     let because = if reasons.is_empty() { "" } else { ", because " };
     let severity = finding.assessment.severity.name();
     item("Severity", &cut(plain(&[severity, because, &reasons].concat()), 2 * LONGEST_LINE));
-    if has_caller(finding) {
-        item("Who", &code(&person(&finding.actor)));
-    }
     for particular in finding.particulars.iter().take(MOST) {
         item("", &cut(plain(particular), LONGEST_LINE));
     }
-    item("Way back", finding.detection.way_back);
+    if finding.particulars.len() > MOST {
+        item("", "The rest is in the alert on the alerts topic.");
+    }
+    if finding.is_danger() {
+        item("Undo it", finding.detection.way_back);
+    }
     if let Some((_, address)) = remedy.links.first() {
         item("Open", address);
     }
@@ -162,7 +165,10 @@ fn next_steps(steps: &[Step]) -> Vec<String> {
             Some(command) if what.len() + command.len() < LONGEST_STEP && verbatim(command) == *command => {
                 format!("{what} `{command}`")
             }
-            Some(_) => format!("{} (the command is in the alert on the alerts topic)", cut(what, LONGEST_LINE)),
+            Some(_) => {
+                let what = cut(what.trim_end_matches(':').to_owned(), LONGEST_LINE);
+                format!("{what} (the command is in the alert on the alerts topic).")
+            }
             None => cut(what, LONGEST_STEP),
         }
     });
@@ -255,9 +261,29 @@ mod tests {
         let steps = [Step::run("Put it back:", "x".repeat(LONGEST_STEP)), Step::run("Enable it:", "aws kms".into())];
         assert_eq!(
             next_steps(&steps),
-            ["Put it back: (the command is in the alert on the alerts topic)", "Enable it: `aws kms`"]
+            ["Put it back (the command is in the alert on the alerts topic).", "Enable it: `aws kms`"]
         );
         let many = vec![Step::say("Again."); MOST + 1];
         assert_eq!(next_steps(&many).last().unwrap(), "The further steps are in the alert on the alerts topic.");
+    }
+
+    #[cfg(feature = "watch")]
+    #[test]
+    fn digest_is_shown_as_far_as_a_channel_takes_it() {
+        let of = |lines: usize| {
+            let text = format!("3 keys\n\n{}", "  alias/a `b` @here <!channel>\n".repeat(lines));
+            let attributes = vec![("event_name", Value::Text("daily-digest".into()))];
+            let notification = digest(&crate::render::digest::Digest { subject: "3 keys".into(), text, attributes });
+            let document: serde_json::Value = serde_json::from_str(&notification).unwrap();
+            assert_eq!(document["content"]["title"], "3 keys");
+            assert_eq!(document["metadata"]["additionalContext"]["event_name"], "daily-digest");
+            document["content"]["description"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(of(1), "```\nalias/a \\u{60}b\\u{60} (at)here \\u{3c}!channel\\u{3e}\n```");
+        let long = of(500);
+        assert!(
+            long.len() < 3_000 && long.ends_with("```\nThis is its start; the alerts topic has all of it."),
+            "{long}"
+        );
     }
 }
