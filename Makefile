@@ -40,7 +40,7 @@ local: tools $(VENV)/ready ## leave the local AWS running, with the guard deploy
 	@$(VENV)/bin/python -m local.run --port $(or $(PORT),4566)
 
 # What drives no function, and what tests the local AWS itself.
-APART := tests/template tests/iam tests/ocsf tests/bench tests/tools
+APART := tests/template tests/iam tests/ocsf tests/chat tests/bench tests/tools
 EMULATOR := tests/emulator
 # Judges what the end-to-end tests wrote down.
 RECORDED := tests/iam/test_recorded.py

@@ -16,6 +16,8 @@ pub const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME";
 pub const ALERTS_TOPIC_ARN: &str = "ALERTS_TOPIC_ARN";
 /// The topic for machines.
 pub const FINDINGS_TOPIC_ARN: &str = "FINDINGS_TOPIC_ARN";
+/// The topic for chat channels.
+pub const CHAT_TOPIC_ARN: &str = "CHAT_TOPIC_ARN";
 /// The mildest severity that is published.
 pub const MINIMUM_SEVERITY: &str = "MINIMUM_SEVERITY";
 /// Whether denied attempts are reported.
@@ -66,6 +68,8 @@ pub struct Config {
     pub alerts_topic: String,
     /// The topic for machines.
     pub findings_topic: String,
+    /// The topic for chat channels, if there is one.
+    pub chat_topic: Option<String>,
     /// What decides about severity and detection.
     pub rules: Rules,
     /// How long look-ups may delay an alert.
@@ -122,6 +126,7 @@ impl Config {
         let alerts_topic = topic(ALERTS_TOPIC_ARN, value(ALERTS_TOPIC_ARN))?;
         let findings_topic = topic(FINDINGS_TOPIC_ARN, value(FINDINGS_TOPIC_ARN))?;
         Ok(Self {
+            chat_topic: topic_if_set(CHAT_TOPIC_ARN, value(CHAT_TOPIC_ARN))?,
             rules: Rules {
                 settings: Settings {
                     opt_ins: OptIns {
@@ -165,6 +170,8 @@ pub struct WatchConfig {
     pub alerts_topic: String,
     /// The topic for machines.
     pub findings_topic: String,
+    /// The topic for chat channels, if there is one.
+    pub chat_topic: Option<String>,
     /// What decides about severity.
     pub rules: Rules,
     /// How many days before a key is lost people are reminded of it; at least one number, the largest first.
@@ -192,6 +199,7 @@ impl WatchConfig {
             alert_log_group: value(ALERT_LOG_GROUP_NAME),
             alerts_topic: topic(ALERTS_TOPIC_ARN, value(ALERTS_TOPIC_ARN))?,
             findings_topic: topic(FINDINGS_TOPIC_ARN, value(FINDINGS_TOPIC_ARN))?,
+            chat_topic: topic_if_set(CHAT_TOPIC_ARN, value(CHAT_TOPIC_ARN))?,
             rules: Rules {
                 minimum_severity: severity(value(MINIMUM_SEVERITY))?,
                 protected_keys: keys(PROTECTED_KEYS, value(PROTECTED_KEYS))?,
@@ -237,6 +245,10 @@ fn topic(name: &'static str, value: Option<String>) -> Result<String, Error> {
         && topic.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
         && parts.next().is_none();
     if valid { Ok(arn) } else { Err(wrong(name, Some(&arn), TAKES)) }
+}
+
+fn topic_if_set(name: &'static str, value: Option<String>) -> Result<Option<String>, Error> {
+    value.map(|arn| topic(name, Some(arn))).transpose()
 }
 
 fn switch(name: &'static str, value: Option<String>) -> Result<bool, Error> {
@@ -349,12 +361,14 @@ mod tests {
         assert_eq!(config.rules.settings, Settings { own, ..Settings::default() });
         assert!(config.rules.expected_principals.is_empty());
         assert_eq!(config.organization, None);
+        assert_eq!(config.chat_topic, None);
     }
 
     #[test]
     fn every_variable_is_taken() {
         let config = read(&[
             ("STACK_NAME", "kms-key-guard"),
+            ("CHAT_TOPIC_ARN", "arn:aws:sns:eu-west-1:111122223333:chat"),
             ("MINIMUM_SEVERITY", "medium"),
             ("REPORT_DENIED_ATTEMPTS", "TRUE"),
             ("REPORT_LOST_KEY_USE", "true"),
@@ -370,6 +384,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(config.rules.settings.own.unwrap().stack, "kms-key-guard");
+        assert_eq!(config.chat_topic.as_deref(), Some("arn:aws:sns:eu-west-1:111122223333:chat"));
         assert_eq!(config.rules.minimum_severity, Severity::Medium);
         assert!(config.rules.settings.opt_ins.denied_attempts && config.rules.settings.opt_ins.lost_key_use);
         assert_eq!(config.rules.expected_principals.len(), 2);
@@ -388,6 +403,7 @@ mod tests {
             ("ALERTS_TOPIC_ARN", "", "is not set; it takes the ARN of an SNS topic"),
             ("FINDINGS_TOPIC_ARN", "arn:aws:sqs:eu-west-1:111122223333:q", "an SNS topic"),
             ("ALERTS_TOPIC_ARN", "arn:aws-cn:sns:eu-west-1:111122223333:alerts", "an SNS topic"),
+            ("CHAT_TOPIC_ARN", "true", "an SNS topic"),
             ("MINIMUM_SEVERITY", "Severe", "Informational, Low, Medium, High or Critical"),
             ("REPORT_DENIED_ATTEMPTS", "yes", "true or false"),
             ("REPORT_LOST_KEY_USE", "1", "true or false"),

@@ -25,12 +25,12 @@ pub enum Error {
     /// SNS didn't take the alert.
     #[error("the {topic} topic didn't take the alert: {cause}")]
     Publish {
-        /// Which topic: `alerts` or `findings`.
+        /// Which topic: `alerts`, `findings` or `chat`.
         topic: &'static str,
         /// What SNS or the connection said.
         cause: String,
     },
-    /// Neither topic took the alert.
+    /// Several topics didn't take the alert.
     #[error("{0}; and {1}")]
     Both(Box<Error>, Box<Error>),
     /// The watch function was asked for something it doesn't do.

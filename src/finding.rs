@@ -207,7 +207,7 @@ impl Finding {
     }
 
     /// What all stories of one key or key store begin with.
-    fn thing(&self) -> String {
+    pub(crate) fn thing(&self) -> String {
         let place = || {
             let region = self
                 .region()

@@ -20,7 +20,7 @@ use crate::limit::Limits;
 use crate::members::Members;
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
-use crate::render::{Alert, display_name};
+use crate::render::display_name;
 
 /// What stays of an invocation's time for publishing, however long look-ups take.
 pub const PUBLISH_RESERVE: Duration = Duration::from_secs(8);
@@ -67,7 +67,8 @@ impl Guard {
         sts: impl FnOnce() -> aws_sdk_sts::Client,
         metrics: Metrics,
     ) -> Self {
-        let publisher = Publisher::new(sns, config.alerts_topic.clone(), config.findings_topic.clone());
+        let (alerts, findings) = (config.alerts_topic.clone(), config.findings_topic.clone());
+        let publisher = Publisher::new(sns, alerts, findings, config.chat_topic.clone());
         let members = config.organization.clone().map(|organization| Members::new(organization, kms.clone(), sts()));
         Self { config, kms, members, publisher, metrics, limits: Limits::default() }
     }
@@ -117,7 +118,7 @@ impl Guard {
             return Ok(finished(&finding, if below { "below-minimum" } else { "rate-limited" }, None));
         }
         finding.particulars.extend(self.limits.held_back(&finding));
-        let alert = Alert::of(&finding, now);
+        let alert = self.publisher.render(&finding, now);
         let begun = Instant::now();
         let answer = self.publisher.publish(&alert, left().saturating_sub(REPORT_RESERVE)).await;
         let publish_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -20,6 +20,7 @@
 //! |---|---|---|
 //! | `ALERTS_TOPIC_ARN` | the SNS topic for people | required |
 //! | `FINDINGS_TOPIC_ARN` | the SNS topic for machines | required |
+//! | `CHAT_TOPIC_ARN` | the SNS topic for chat channels | none |
 //! | `MINIMUM_SEVERITY` | `Informational`, `Low`, `Medium`, `High` or `Critical` | `Informational` |
 //! | `REPORT_DENIED_ATTEMPTS` | `true` or `false` | `false` |
 //! | `REPORT_LOST_KEY_USE` | `true` or `false` | `false` |
@@ -35,7 +36,7 @@
 //!
 //! | variable | takes | default |
 //! |---|---|---|
-//! | `ALERTS_TOPIC_ARN`, `FINDINGS_TOPIC_ARN`, `MINIMUM_SEVERITY`, `PROTECTED_KEYS` | as above | as above |
+//! | `ALERTS_TOPIC_ARN`, `FINDINGS_TOPIC_ARN`, `CHAT_TOPIC_ARN`, `MINIMUM_SEVERITY`, `PROTECTED_KEYS` | as above | as above |
 //! | `STACK_NAME` | the stack whose parts it checks | required |
 //! | `LOG_GROUP_NAME` | its own log group, where it finds what its last run left | required |
 //! | `ALERT_LOG_GROUP_NAME` | the alert function's log group, where it finds the ends of dangers that KMS hadn't confirmed | none: no all-clear is sent later |

@@ -1,4 +1,5 @@
-"""SNS: the messages that AWS refuses and ministack takes, and e-mail subscriptions that wait for their confirmation.
+"""SNS: the messages that AWS refuses and ministack takes, e-mail subscriptions that wait for their confirmation, functions that
+fail on a message.
 
 AWS pages: "Publish" and "Subscribe" (API reference), "Message attributes". The 256 KiB limit ministack keeps itself.
 """
@@ -11,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from ministack.core.responses import request_scope
-from ministack.services import sns
+from ministack.services import lambda_svc, sns
 from ministack.services.cloudformation import provisioners
 
 from .pinned import replace, replace_entry, require
@@ -24,11 +25,18 @@ CONFIRMED_BY_A_PERSON = ("email", "email-json")
 
 
 def mend() -> None:
-    """Refuse what SNS refuses, and let e-mail addresses wait for a person."""
+    """Refuse what SNS refuses, let e-mail addresses wait for a person, and repeat what a function fails on."""
     replace(sns, "handle_request", "method path headers body query_params", _handle_request)
     replace(sns, "_subscribe", "params", _subscribe)
     for name in ("_list_subscriptions", "_list_subscriptions_by_topic"):
         replace(sns, name, "params", _list)
+    replace(
+        sns,
+        "_deliver_to_lambda",
+        "endpoint envelope topic_arn sub_arn msg_id raw_message message_attributes",
+        lambda _: _deliver_to_lambda,
+    )
+    require(lambda_svc, "_execution_record_for_config _get_func_record_for_ref invoke_async_with_retry")
     require(sns, "_error _refresh_subscription_counts _sub_arn_to_topic _topics")
     handlers = provisioners._RESOURCE_HANDLERS.get("AWS::SNS::Subscription", {})
     replace_entry(handlers, "create", "_RESOURCE_HANDLERS['AWS::SNS::Subscription']", _create_of_stack)
@@ -43,6 +51,15 @@ def confirm(account: str, region: str, topic: str, endpoint: str) -> None:
                 sns._refresh_subscription_counts(sns._topics[topic])
                 return
     raise KeyError(endpoint)
+
+
+def _deliver_to_lambda(endpoint: str, envelope: str, topic_arn: str, sub_arn: str, *_: Any) -> None:
+    """Invoke the function asynchronously, with its retries and on-failure destination; ministack invokes it once."""
+    func, config, _name = lambda_svc._get_func_record_for_ref(endpoint)
+    if func and config:
+        record = {"EventVersion": "1.0", "EventSubscriptionArn": sub_arn, "EventSource": "aws:sns"}
+        event = {"Records": [record | {"Sns": json.loads(envelope)}]}
+        lambda_svc.invoke_async_with_retry(lambda_svc._execution_record_for_config(func, config), event)
 
 
 def _subscribe(original: Callable[[dict], Response]) -> Callable[[dict], Response]:

@@ -43,6 +43,8 @@ TLS = ROOT / "tests" / "tls"
 ACCOUNT = "111122223333"
 REGION = "eu-west-1"
 TOPICS = ("alerts", "findings")
+CHAT = {"CHAT_TOPIC_ARN": f"arn:aws:sns:{REGION}:{ACCOUNT}:chat"}
+"""What the function is told if there is a topic for chat channels too."""
 OPERATIONS = ("DescribeKey", "ListAliases", "ListResourceTags", "GetKeyLastUsage", "ListGrants")
 RUNTIME_API = "/2018-06-01/runtime/"
 LONGEST_INIT = 10.0
@@ -325,6 +327,8 @@ class Message:
         """What tells a repeat."""
         if self.topic == "findings":
             return json.loads(self.body)["metadata"]["uid"]
+        if self.topic == "chat":
+            return json.loads(self.body)["id"]
         return re.findall(r"^  This alert: (\S+)$", self.body, re.MULTILINE)[-1]
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 
-from . import OPERATIONS, ROOT, TOPICS, Credentials, Delivery, Fault, Message, Schedule, rig, until_try
+from . import CHAT, OPERATIONS, ROOT, TOPICS, Credentials, Delivery, Fault, Message, Schedule, rig, until_try
 from ..steps import end_on_signals
 
 EVENT = (ROOT / "events" / "key-disabled.json").read_bytes()
@@ -47,6 +47,11 @@ class Cell:
     foreseen: bool = True
     """Whether `arrives_on` and `lacks` say what has to happen; a random schedule only must not lose anything."""
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Where the alert has to go."""
+        return (*TOPICS, "chat") if CHAT.keys() <= self.environment.keys() else TOPICS
+
     def __str__(self) -> str:
         return f"{self.column}: {self.row}"
 
@@ -71,8 +76,8 @@ class Result:
 
     @property
     def arrived(self) -> bool:
-        """Whether the alert is at both topics, in one piece."""
-        return all(any(message.uid == UID for message in self.held(topic)) for topic in TOPICS)
+        """Whether the alert is at every topic, in one piece."""
+        return all(any(message.uid == UID for message in self.held(topic)) for topic in self.cell.topics)
 
     @property
     def queued(self) -> bool:
@@ -203,6 +208,13 @@ def combined_cells() -> Iterable[Cell]:
         {"alerts": until_try(Fault.ERROR_500, 4), "findings": until_try(Fault.DENIED, 2)},
         arrives_on=3,
     )
+    for row, schedule, arrives_on in [
+        (Fault.NONE, (Fault.NONE,), 1),
+        (Fault.GONE, (Fault.GONE,), None),
+        (Fault.HANGS, (Fault.HANGS,), None),
+        ("denies twice, then works", until_try(Fault.DENIED, 2), 3),
+    ]:
+        yield Cell(f"with a chat topic that {row}", column, {"chat": schedule}, arrives_on=arrives_on, environment=CHAT)
     yield Cell("ENRICH_TIMEOUT_MS=10000, KMS hangs", column, {}, hangs, 1, silent, patient)
     yield Cell(
         "ENRICH_TIMEOUT_MS=0, KMS hangs",

@@ -38,6 +38,7 @@ async fn guard() -> Result<Guard, Error> {
     let sdk = aws::config(variable, &connector).await?;
     // The hub of an organization asks KMS in other accounts and Regions, which it can't know yet.
     let look_ups = if config.organization.is_some() || config.enrich_timeout.is_zero() { 0 } else { LOOK_UPS };
-    aws::open_ahead(&connector, &sdk, TOPICS, look_ups).await;
+    let topics = TOPICS + usize::from(config.chat_topic.is_some());
+    aws::open_ahead(&connector, &sdk, topics, look_ups).await;
     Ok(Guard::new(config, aws::kms(&sdk), aws::sns(&sdk), || aws::sts(&sdk), metrics))
 }

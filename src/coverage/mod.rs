@@ -53,7 +53,7 @@ pub struct About {
 }
 
 /// Every check there is, in the order of an event's way.
-pub static CHECKS: [&About; 21] = [
+pub static CHECKS: [&About; 22] = [
     &stack::DEPLOYED,
     &trail::LOGGING,
     &trail::RECORDS,
@@ -68,6 +68,7 @@ pub static CHECKS: [&About; 21] = [
     &self_check::FOLLOWS,
     &topics::ALERTS,
     &topics::FINDINGS,
+    &topics::CHAT,
     &topics::ENCRYPTION,
     &proof::READY,
     &alarms::QUEUES,

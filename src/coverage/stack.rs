@@ -194,6 +194,11 @@ impl Stack {
         self.parameter("ExistingFindingsTopicArn").or_else(|| self.id("FindingsTopic"))
     }
 
+    /// The topic for chat channels; None without one.
+    pub fn chat_topic(&self) -> Option<&str> {
+        self.id("ChatTopicNotifications")
+    }
+
     /// The ARN of something in the guard's account and Region.
     pub(crate) fn arn(&self, service: &str, resource: &str) -> String {
         format!("arn:{}:{service}:{}:{}:{resource}", self.region.partition().name, self.region, self.account)

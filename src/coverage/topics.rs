@@ -21,6 +21,11 @@ pub(super) static FINDINGS: About = About {
     what: "The findings topic exists, takes what the guard publishes, and something is subscribed.",
     kind: "AWS::SNS::Topic",
 };
+pub(super) static CHAT: About = About {
+    id: "chat-heard",
+    what: "The chat topic, if there is one, exists, takes what the guard and its alarms publish, and a channel is subscribed that severe alerts reach.",
+    kind: "AWS::SNS::Topic",
+};
 pub(super) static ENCRYPTION: About =
     About { id: "topics-readable", what: "No topic is encrypted under a key that can be lost.", kind: "AWS::KMS::Key" };
 
@@ -30,18 +35,27 @@ pub(super) async fn look(sdk: &SdkConfig, guard: &Stack) -> Vec<Check> {
 }
 
 pub(super) async fn checks(sns: &Sns, kms: &Kms, guard: &Stack) -> Vec<Check> {
-    let (alerts, findings) = tokio::join!(
-        topic(sns, guard, "alerts", guard.alerts_topic()),
-        topic(sns, guard, "findings", guard.findings_topic())
-    );
-    let mut encryption = Vec::new();
-    for (which, topic) in [("alerts", &alerts), ("findings", &findings)] {
+    let topics = [(&ALERTS, "alerts"), (&FINDINGS, "findings"), (&CHAT, "chat")];
+    let there = topics.into_iter().filter(|(_, which)| *which != "chat" || guard.is_on("ChatTopic"));
+    let seen = there.map(|(about, which)| async move { (about, which, topic(sns, guard, which).await) });
+    let (mut checks, mut encryption) = (Vec::new(), Vec::new());
+    for (about, which, topic) in futures_util::future::join_all(seen).await {
         encryption.push(match &topic.key {
             Ok(key) => encrypted(kms, which, guard, key.as_deref()).await,
             Err(reason) => Observation::unknown(&format!("How the {which} topic is encrypted"), reason),
         });
+        checks.push(Check::of(about, topic.looks));
     }
-    vec![Check::of(&ALERTS, alerts.looks), Check::of(&FINDINGS, findings.looks), Check::of(&ENCRYPTION, encryption)]
+    checks.push(Check::of(&ENCRYPTION, encryption));
+    checks
+}
+
+fn arn_of<'a>(guard: &'a Stack, which: &str) -> Option<&'a str> {
+    match which {
+        "alerts" => guard.alerts_topic(),
+        "findings" => guard.findings_topic(),
+        _ => guard.chat_topic(),
+    }
 }
 
 /// What was seen of a topic.
@@ -51,8 +65,8 @@ struct Seen {
     key: Result<Option<String>, String>,
 }
 
-async fn topic(sns: &Sns, guard: &Stack, which: &str, arn: Option<&str>) -> Seen {
-    let Some(arn) = arn else {
+async fn topic(sns: &Sns, guard: &Stack, which: &str) -> Seen {
+    let Some(arn) = arn_of(guard, which) else {
         let look =
             Observation::fail(format!("The stack {} names no {which} topic.", guard.stack)).advise("Deploy again.");
         return Seen { looks: vec![look], key: Err("there is no topic".into()) };
@@ -160,8 +174,13 @@ pub(super) async fn audiences(
 fn heard(guard: &Stack, which: &str, arn: &str, audience: Audience) -> Observation {
     let region = &guard.region;
     // Many read their mail and nothing else, so a findings topic that nobody hears is no failure.
-    let bad = |text: String| if which == "alerts" { Observation::fail(text) } else { Observation::warn(text) };
+    let bad = |text: String| if which == "findings" { Observation::warn(text) } else { Observation::fail(text) };
     let subscribe = |look: Observation| {
+        if which == "chat" {
+            return look.advise(
+                "Add the topic to the configuration of a channel in Amazon Q Developer in chat applications (docs/chat.md).",
+            );
+        }
         let (what, endpoint) = if which == "alerts" {
             (
                 "Subscribe, and answer the message that comes:",
@@ -252,7 +271,7 @@ fn may_publish(guard: &Stack, which: &str, arn: &str, attributes: &HashMap<Strin
     }
     };
     judge("the alert function", ask(&role, &of_role), own);
-    if which == "alerts" {
+    if which != "findings" {
         judge("the guard's alarms", ask("cloudwatch.amazonaws.com", &of_alarm), false);
     }
     looks
@@ -263,7 +282,7 @@ async fn encrypted(kms: &Kms, which: &str, guard: &Stack, key: Option<&str>) -> 
     let shown = name(key, 256);
     if key.ends_with("alias/aws/sns") {
         let managed = format!("The {which} topic is encrypted under alias/aws/sns");
-        return if which == "alerts" {
+        return if which != "findings" {
             Observation::warn(format!(
                 "{managed}, which CloudWatch alarms can't use, so the guard's alarms don't arrive there."
             ))
@@ -307,10 +326,89 @@ async fn encrypted(kms: &Kms, which: &str, guard: &Stack, key: Option<&str>) -> 
 }
 
 fn take_off(guard: &Stack, which: &str) -> String {
-    let topic = if which == "alerts" { guard.alerts_topic() } else { guard.findings_topic() };
     format!(
         "aws sns set-topic-attributes --region {} --topic-arn {} --attribute-name KmsMasterKeyId --attribute-value ''",
         guard.region,
-        plain(topic.unwrap_or_default(), "TOPIC-ARN")
+        plain(arn_of(guard, which).unwrap_or_default(), "TOPIC-ARN")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coverage::stack::StackResource;
+    use aws_sdk_sns::operation::get_subscription_attributes::GetSubscriptionAttributesOutput;
+    use aws_sdk_sns::operation::get_topic_attributes::{GetTopicAttributesError, GetTopicAttributesOutput};
+    use aws_sdk_sns::operation::list_subscriptions_by_topic::ListSubscriptionsByTopicOutput;
+    use aws_sdk_sns::types::Subscription;
+    use aws_sdk_sns::types::error::NotFoundException;
+    use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+
+    const CHAT_TOPIC: &str = "arn:aws:sns:eu-west-1:111122223333:chat";
+
+    fn guard(on: &str) -> Stack {
+        let mut guard = Stack::example(&[("ChatTopic", on)]);
+        let part = StackResource { kind: "AWS::SNS::Topic".into(), id: CHAT_TOPIC.into() };
+        guard.resources.insert("ChatTopicNotifications".into(), part);
+        guard
+    }
+
+    fn is_chat(arn: Option<&str>) -> bool {
+        arn == Some(CHAT_TOPIC)
+    }
+
+    /// Topics that are there and heard, but for the one that is for channels.
+    async fn looked(guard: &Stack, of_chat: Vec<Rule>) -> Vec<Check> {
+        let heard = |id: &str| Subscription::builder().subscription_arn(format!("{CHAT_TOPIC}:{id}")).build();
+        let all = vec![
+            mock!(Sns::get_topic_attributes).then_output(|| GetTopicAttributesOutput::builder().build()),
+            mock!(Sns::list_subscriptions_by_topic)
+                .then_output(move || ListSubscriptionsByTopicOutput::builder().subscriptions(heard("1")).build()),
+            mock!(Sns::get_subscription_attributes).then_output(|| GetSubscriptionAttributesOutput::builder().build()),
+        ];
+        let rules: Vec<_> = of_chat.iter().chain(&all).collect();
+        let sns = mock_client!(aws_sdk_sns, RuleMode::MatchAny, &rules);
+        checks(&sns, &mock_client!(aws_sdk_kms, []), guard).await
+    }
+
+    fn of_chat(checks: &[Check]) -> (&'static str, &str) {
+        let check = checks.iter().find(|check| check.about.id == CHAT.id).unwrap();
+        (check.verdict.name(), check.verdict.text())
+    }
+
+    #[tokio::test]
+    async fn chat_topic_is_looked_at_as_the_others_are_if_there_is_one() {
+        assert!(looked(&guard("false"), vec![]).await.iter().all(|check| check.about.id != CHAT.id));
+        let well = looked(&guard("true"), vec![]).await;
+        assert_eq!(of_chat(&well), ("pass", "The chat topic has 1 confirmed subscription."));
+
+        let nobody = mock!(Sns::list_subscriptions_by_topic)
+            .match_requests(|asked| is_chat(asked.topic_arn()))
+            .then_output(|| ListSubscriptionsByTopicOutput::builder().build());
+        let unheard = looked(&guard("true"), vec![nobody]).await;
+        assert_eq!(of_chat(&unheard), ("fail", "Nobody is subscribed to the chat topic."));
+
+        let gone =
+            mock!(Sns::get_topic_attributes).match_requests(|asked| is_chat(asked.topic_arn())).then_error(|| {
+                GetTopicAttributesError::NotFoundException(
+                    NotFoundException::builder()
+                        .meta(aws_sdk_sns::error::ErrorMetadata::builder().code("NotFound").build())
+                        .build(),
+                )
+            });
+        let missing = looked(&guard("true"), vec![gone]).await;
+        let (verdict, text) = of_chat(&missing);
+        assert_eq!(verdict, "fail");
+        assert!(text.contains(&format!("The chat topic {CHAT_TOPIC} is gone")), "{text}");
+
+        let deny = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"sns:Publish","Resource":"*"}]}"#;
+        let denies = mock!(Sns::get_topic_attributes)
+            .match_requests(|asked| is_chat(asked.topic_arn()))
+            .then_output(move || GetTopicAttributesOutput::builder().attributes("Policy", deny).build());
+        let denied = looked(&guard("true"), vec![denies]).await;
+        let (verdict, text) = of_chat(&denied);
+        assert_eq!(verdict, "fail");
+        assert!(text.contains("The chat topic's policy doesn't let the alert function publish"), "{text}");
+        assert!(text.contains("doesn't let the guard's alarms publish"), "{text}");
+    }
 }

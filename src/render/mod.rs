@@ -1,5 +1,6 @@
 //! A finding as an alert: for people, for machines, and the attributes that subscriptions filter by.
 
+pub mod chat;
 #[cfg(feature = "watch")]
 pub mod digest;
 #[cfg(feature = "watch")]
@@ -31,6 +32,8 @@ pub struct Alert {
     pub text: String,
     /// For machines: one OCSF Detection Finding as JSON.
     pub ocsf: String,
+    /// For chat channels: one custom notification as JSON, if there is a topic for it.
+    pub chat: Option<String>,
     /// The message attributes: at most ten, none of them empty.
     pub attributes: Vec<(&'static str, Value)>,
 }
@@ -64,8 +67,17 @@ impl fmt::Display for Value {
 }
 
 impl Alert {
-    /// Renders a finding as things stand at `now`.
+    /// Renders a finding as things stand at `now`, for people and for machines.
     pub fn of(finding: &Finding, now: OffsetDateTime) -> Self {
+        Self::rendered(finding, now, false)
+    }
+
+    /// The same, and for chat channels.
+    pub fn with_chat(finding: &Finding, now: OffsetDateTime) -> Self {
+        Self::rendered(finding, now, true)
+    }
+
+    fn rendered(finding: &Finding, now: OffsetDateTime, with_chat: bool) -> Self {
         let mut corrected = finding.clone();
         meaning::correct(&mut corrected, now);
         let finding = &corrected;
@@ -73,7 +85,9 @@ impl Alert {
         let remedy = Remedy::of(finding);
         let text = text::body(finding, &remedy, now);
         let ocsf = ocsf::document(finding, &subject, &remedy, now);
-        Self { subject, text, ocsf, attributes: attributes(finding) }
+        let mut alert = Self { subject, text, ocsf, chat: None, attributes: attributes(finding) };
+        alert.chat = with_chat.then(|| chat::document(finding, &alert, &remedy, now));
+        alert
     }
 }
 

@@ -301,7 +301,7 @@ fn time(finding: &Finding) -> String {
 }
 
 /// The time left for the first screen; None where that says nothing.
-fn deadline(finding: &Finding, now: OffsetDateTime) -> Option<String> {
+pub(super) fn deadline(finding: &Finding, now: OffsetDateTime) -> Option<String> {
     Some(match finding.deadline {
         Deadline::At(at, source) => {
             let left = time_left(finding.deadline, now)?;
@@ -535,7 +535,7 @@ fn list(things: impl ExactSizeIterator<Item = String>, none: &str) -> String {
 }
 
 /// Whether somebody's call is behind it: not behind what the guard noticed itself, a test, or what can't be read.
-fn has_caller(finding: &Finding) -> bool {
+pub(super) fn has_caller(finding: &Finding) -> bool {
     let noticed = finding.origin.event_source == GUARD_EVENT_SOURCE;
     finding.detection.is_signalled()
         && !noticed

@@ -149,7 +149,8 @@ impl Watch {
         sns: aws_sdk_sns::Client,
         metrics: Metrics,
     ) -> Self {
-        let publisher = Publisher::new(sns, config.alerts_topic.clone(), config.findings_topic.clone());
+        let (alerts, findings) = (config.alerts_topic.clone(), config.findings_topic.clone());
+        let publisher = Publisher::new(sns, alerts, findings, config.chat_topic.clone());
         let logs = aws_sdk_cloudwatchlogs::Client::new(&sdk);
         Self { config, sdk, kms, logs, publisher, metrics, self_checked: Mutex::default() }
     }
@@ -389,7 +390,7 @@ impl Watch {
         finding.days_left().is_some_and(|left| self.config.reminder_days.iter().any(|days| i64::from(*days) == left))
     }
 
-    /// Publishes at SNS's pace, to both topics what is for people too. All are tried, whatever becomes of one.
+    /// Publishes at SNS's pace, to every topic what is for people too. All are tried, whatever becomes of one.
     async fn publish(
         &self,
         findings: &[Finding],
@@ -399,12 +400,11 @@ impl Watch {
     ) -> Vec<Result<(), Error>> {
         let for_people = &for_people;
         let publish = |finding| async move {
-            let alert = Alert::of(finding, now);
             let budget = budget(until);
             if for_people(finding) {
-                self.publisher.publish(&alert, budget).await
+                self.publisher.publish(&self.publisher.render(finding, now), budget).await
             } else {
-                self.publisher.tell_machines(&alert, budget).await
+                self.publisher.tell_machines(&Alert::of(finding, now), budget).await
             }
         };
         paced(findings.iter(), MESSAGES_A_SECOND).map(publish).buffer_unordered(MESSAGES_IN_FLIGHT).collect().await

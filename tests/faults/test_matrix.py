@@ -1,9 +1,9 @@
-"""Whatever SNS and KMS do, the alert is at both topics, or the event waits in the on-failure queue."""
+"""Whatever SNS and KMS do, the alert is at every topic, or the event waits in the on-failure queue."""
 
 import json
 
 from local.rig.faults import EVENT, FACTS, UID, Cell, Result, template_timeout
-from local.rig import REPEATS, TOPICS, Fault
+from local.rig import REPEATS, Fault
 
 from .conftest import each_cell
 from .test_deadlines import in_docs
@@ -31,7 +31,7 @@ def test_failure_is_reported_with_its_cause_and_not_killed_by_the_time_out(cell:
     for attempt in result.delivery.attempts:
         assert attempt.seconds < (cell.timeout or template_timeout())
     for error in (attempt.said for attempt in result.delivery.attempts if attempt.ended == "reported"):
-        named = {topic for topic in TOPICS if f"the {topic} topic didn't take the alert" in error["errorMessage"]}
+        named = {topic for topic in cell.topics if f"the {topic} topic didn't take the alert" in error["errorMessage"]}
         if error["errorType"] == "OutOfTime":
             assert cell.timeout, "the template's time-out is enough for every attempt"
         else:
@@ -75,19 +75,21 @@ def test_look_ups_delay_an_alert_no_longer_than_their_budget(cell: Cell, result:
     asked_for = float(cell.environment.get("ENRICH_TIMEOUT_MS", 1000 * code["ENRICH_TIMEOUT_MS"])) / 1000
     budget = min(asked_for, template_timeout() - code["PUBLISH_RESERVE"])
     if not result.messages:
-        assert not any(result.tries[topic] for topic in TOPICS), "SNS was asked, and the message isn't there"
+        assert not any(result.tries[topic] for topic in cell.topics), "SNS was asked, and the message isn't there"
         return
     assert result.messages[0].at - result.delivery.attempts[0].began < budget + SLACK
 
 
 @each_cell
 def test_every_copy_of_the_alert_is_whole_and_has_the_same_uid(cell: Cell, result: Result) -> None:
-    assert len(result.messages) == sum(result.tries[topic] for topic in TOPICS), "each try carries the alert"
+    assert len(result.messages) == sum(result.tries[topic] for topic in cell.topics), "each try carries the alert"
     for message in result.messages:
         assert message.uid == UID
         assert message.attributes["detection"] == "key-disabled"
         if message.topic == "findings":
             assert json.loads(message.body)["class_uid"] == 2004
+        elif message.topic == "chat":
+            assert json.loads(message.body)["source"] == "custom"
         else:
             assert message.subject.startswith("[") and len(message.subject) < 100
     said = {attempt.said["uid"] for attempt in result.delivery.attempts if attempt.ended == "answered"}
@@ -95,8 +97,8 @@ def test_every_copy_of_the_alert_is_whole_and_has_the_same_uid(cell: Cell, resul
 
 
 @each_cell
-def test_each_invocation_goes_to_both_topics(cell: Cell, result: Result) -> None:
+def test_each_invocation_goes_to_every_topic(cell: Cell, result: Result) -> None:
     nobody = cell.sns.get("*", ("",))[0] in (Fault.REFUSES, Fault.UNREACHABLE)
-    for topic in TOPICS:
+    for topic in cell.topics:
         copies = result.tries[topic]
         assert copies == 0 if nobody else copies >= len(result.delivery.attempts)

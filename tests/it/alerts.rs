@@ -100,29 +100,109 @@ fn rendered(text: &str, facts: Option<KeyFacts>) -> Option<(Finding, Alert)> {
     }
     finding.assessment = assess(&finding, &Rules::default());
     let now = finding.time + time::Duration::seconds(4);
-    let alert = Alert::of(&finding, now);
+    let alert = Alert::with_chat(&finding, now);
     Some((finding, alert))
 }
 
 #[test]
 fn every_sample_renders_soundly_whatever_is_known_of_the_key() {
-    let mut documents = String::new();
+    let (mut documents, mut channels) = (String::new(), String::new());
+    let mut keep = |alert: Alert| {
+        documents += &format!("{}\n", alert.ocsf);
+        channels += &format!("{}\n", alert.chat.unwrap());
+    };
     for (name, text) in samples() {
         let Some((finding, alert)) = rendered(&text, None) else { continue };
         assert_sound(&name, &alert);
-        documents.push_str(&format!("{}\n", alert.ocsf));
+        keep(alert);
         let combinations = if finding.key().is_some() { 0..32 } else { 0..0 };
         for bits in combinations {
             let (_, alert) = rendered(&text, Some(partly_known(bits))).unwrap();
             assert_sound(&name, &alert);
-            documents.push_str(&format!("{}\n", alert.ocsf));
+            keep(alert);
         }
         assert!(finding.assessment.severity.id() >= 1);
     }
-    // The schema's own validators read them from here: tests/ocsf.
-    let folder = format!("{}/ocsf", env!("CARGO_TARGET_TMPDIR"));
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(format!("{folder}/documents.jsonl"), documents).unwrap();
+    // The schemas' own validators read them from here: tests/ocsf, tests/chat.
+    write("ocsf/documents.jsonl", &documents);
+    write("chat/documents.jsonl", &channels);
+}
+
+/// Writes what a test in Python reads.
+fn write(file: &str, text: &str) {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+/// What a caller could write to be read as markup in a channel, in Slack's words and in Teams'.
+const MARKUP: [&str; 12] = [
+    "<!channel> <!here> <!everyone> @channel @here <@U012AB3CD> <#C012AB3CD> <at>General</at>",
+    "<https://evil.example|the runbook> [the runbook](https://evil.example) [x]: https://evil.example",
+    "www.(evil.example) @(evil.example) ://(evil.example) https://evil.example evil.example evil.example/x",
+    "*bold* _italic_ ~struck~ **bold** __bold__ ***both*** ~~struck~~",
+    "`code` ```block``` ` `` ```",
+    "&lt;!channel&gt; &amp; &#64;here &#x3c;!here&#x3e;",
+    ":white_check_mark: :rotating_light::tada: :+1:",
+    "> quoted\n# heading\n- item\n1. item\n---\n| a | b |",
+    "![x](https://evil.example/x.png) <img src=x> <b>bold</b> <!-- x -->",
+    "\\*not bold\\* \\`not code\\` \\<!here\\>",
+    "mailto:a@evil.example a@evil.example tel:+15550100",
+    "\u{202e}\u{200b}@here \u{1f6a8} \u{2028}- all clear",
+];
+
+#[test]
+fn markup_of_a_caller_is_text_in_a_channel() {
+    let mut channels = String::new();
+    let sample = |name: &str| serde_json::from_str(&samples().into_iter().find(|(n, _)| n == name).unwrap().1).unwrap();
+    for markup in MARKUP {
+        let mut scheduled: Value = sample("deletion-scheduled.json");
+        let identity = &mut scheduled["detail"]["userIdentity"];
+        identity["arn"] = format!("arn:aws:sts::111122223333:assumed-role/admin/{markup}").into();
+        identity["sessionContext"]["sessionIssuer"]["userName"] = markup.into();
+        let facts = KeyFacts {
+            aliases: Fact::Known(vec![markup.into()]),
+            tags: Fact::Known(vec![("owner".into(), markup.into())]),
+            grants: Fact::Known(Grants {
+                count: 1,
+                more: false,
+                grantees: vec![(markup.into(), 1)],
+                resources: vec![],
+            }),
+            ..known()
+        };
+        let mut no_key: Value = sample("deletion-scheduled-key-id-unusable.json");
+        no_key["detail"]["requestParameters"]["keyId"] = markup.into();
+        let mut part: Value = sample("guard-subscription-removed.json");
+        part["detail"]["requestParameters"]["subscriptionArn"] = markup.into();
+        part["detail"]["userIdentity"]["arn"] = markup.into();
+        let mut store: Value = sample("store-disconnected.json");
+        store["detail"]["additionalEventData"] = json!({"customKeyStoreName": markup});
+        for (event, facts) in [(scheduled, Some(facts)), (no_key, None), (part, None), (store, None)] {
+            let (_, alert) = rendered(&event.to_string(), facts).unwrap();
+            assert_sound(markup, &alert);
+            channels += &format!("{}\n", alert.chat.unwrap());
+        }
+    }
+    write("chat/hostile.jsonl", &channels);
+}
+
+#[test]
+fn key_has_one_thread_from_scheduled_to_all_clear_and_refused_calls_have_their_own() {
+    let thread = |name: &str| {
+        let (_, text) = samples().into_iter().find(|(n, _)| *n == format!("{name}.json")).unwrap();
+        let (finding, alert) = rendered(&text, None).unwrap();
+        let document: Value = serde_json::from_str(&alert.chat.unwrap()).unwrap();
+        (document["metadata"]["threadId"].as_str().unwrap().to_owned(), finding.key().unwrap().to_string())
+    };
+    for name in
+        ["deletion-scheduled", "deletion-cancelled", "key-enabled", "material-deleted", "policy-account-dropped"]
+    {
+        let (thread, key) = thread(name);
+        assert_eq!(thread, key, "{name}");
+    }
+    let (thread, key) = thread("denied-deletion");
+    assert_eq!(thread, format!("{key}#attempt"));
 }
 
 #[test]
@@ -139,6 +219,10 @@ fn goldens() {
         assert_snapshot!(format!("{name}.text"), alert.text);
         let document: Value = serde_json::from_str(&alert.ocsf).unwrap();
         assert_snapshot!(format!("{name}.ocsf"), serde_json::to_string_pretty(&document).unwrap());
+        if IN_A_CHANNEL.contains(name) {
+            let document: Value = serde_json::from_str(&alert.chat.unwrap()).unwrap();
+            assert_snapshot!(format!("{name}.chat"), serde_json::to_string_pretty(&document).unwrap());
+        }
     }
     let (_, alert) = rendered(
         &samples().into_iter().find(|(name, _)| name == "deletion-scheduled.json").unwrap().1,
@@ -263,9 +347,21 @@ const GOLDEN: [&str; 34] = [
     "guard-test",
 ];
 
+/// Those whose notification for channels looks different.
+const IN_A_CHANNEL: [&str; 7] = [
+    "deletion-scheduled",
+    "deletion-scheduled-key-id-unusable",
+    "key-enabled",
+    "policy-account-dropped",
+    "store-disconnected",
+    "guard-subscription-removed",
+    "guard-test",
+];
+
 #[test]
 fn every_golden_is_of_a_sample() {
     let samples = samples();
+    assert!(IN_A_CHANNEL.iter().all(|name| GOLDEN.contains(name)));
     for golden in GOLDEN {
         assert!(
             samples.iter().any(|(name, text)| *name == format!("{golden}.json") && rendered(text, None).is_some()),

@@ -31,6 +31,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 const NOW: OffsetDateTime = datetime!(2026-09-28 09:14:11 UTC);
 const ALERTS: &str = "arn:aws:sns:eu-west-1:111122223333:alerts";
 const FINDINGS: &str = "arn:aws:sns:eu-west-1:111122223333:findings";
+const CHAT: &str = "arn:aws:sns:eu-west-1:111122223333:chat";
 
 /// What SNS was given: topic, Subject, message and attributes.
 #[derive(Debug, Clone)]
@@ -242,6 +243,35 @@ async fn one_topic_that_fails_fails_the_invocation() {
     let error =
         answer(&guard(&[broken(ALERTS), broken(FINDINGS)], &kms_answers(), &[]), "key-disabled").await.unwrap_err();
     assert!(error.to_string().contains("alerts") && error.to_string().contains("findings"), "{error}");
+}
+
+#[tokio::test]
+async fn chat_topic_gets_the_alert_with_the_same_attributes_and_uid() {
+    let sent = Sent::default();
+    let guard = guard(&[sns(&sent)], &kms_answers(), &[("CHAT_TOPIC_ARN", CHAT)]);
+    let outcome = answer(&guard, "deletion-scheduled").await.unwrap();
+    let (alert, chat) = (to(&sent, ALERTS), to(&sent, CHAT));
+    let document: Value = serde_json::from_str(&chat.body).unwrap();
+    assert_eq!((document["version"].as_str(), document["source"].as_str()), (Some("1.0"), Some("custom")));
+    assert_eq!((document["id"].as_str(), chat.subject), (outcome.uid.as_deref(), None));
+    assert_eq!(document["content"]["title"].as_str(), alert.subject.as_deref());
+    assert_eq!(chat.attributes, alert.attributes);
+    assert_eq!(sent.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn chat_topic_that_fails_fails_the_invocation_and_the_others_are_served() {
+    let chat = [("CHAT_TOPIC_ARN", CHAT)];
+    let sent = Sent::default();
+    let error = answer(&guard(&[broken(CHAT), sns(&sent)], &kms_answers(), &chat), "key-disabled").await.unwrap_err();
+    assert!(error.to_string().starts_with("the chat topic didn't take the alert"), "{error}");
+    assert_eq!(sent.lock().unwrap().len(), 2);
+    let none = guard(&[broken(ALERTS), broken(FINDINGS), broken(CHAT)], &kms_answers(), &chat);
+    let error = answer(&none, "key-disabled").await.unwrap_err().to_string();
+    assert!(
+        ["alerts", "findings", "chat"].iter().all(|topic| error.contains(&format!("the {topic} topic"))),
+        "{error}"
+    );
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ fn goes_through(text: &str) -> bool {
     let now = datetime!(2026-11-21 03:12:44 UTC);
     let Some(mut finding) = detect(&Event::read(text), &ALL.into(), now) else { return false };
     finding.assessment = assess(&finding, &Rules::default());
-    assert_sound("fuzzed", &Alert::of(&finding, now));
+    assert_sound("fuzzed", &Alert::with_chat(&finding, now));
     true
 }
 

@@ -52,7 +52,7 @@ pub fn samples() -> Vec<(String, String)> {
 
 /// What holds for every alert, whatever led to it.
 pub fn assert_sound(name: &str, alert: &Alert) {
-    let Alert { subject, text, ocsf, attributes } = alert;
+    let Alert { subject, text, ocsf, chat, attributes } = alert;
     assert!((1..100).contains(&subject.len()), "{name}: {subject}");
     assert!(subject.bytes().all(|b| (b' '..=b'~').contains(&b)), "{name}: {subject:?}");
     assert!(!text.contains(subject.as_str()), "{name}: mail shows the Subject above the text");
@@ -76,7 +76,29 @@ pub fn assert_sound(name: &str, alert: &Alert) {
         ocsf.len(),
         text.len()
     );
+    if let Some(chat) = chat {
+        assert!(chat.len() + beside < SNS_LIMIT, "{name}: {}", chat.len());
+        assert_sound_in_a_channel(name, &serde_json::from_str(chat).unwrap());
+    }
     assert!(commands(alert).all(|command| is_safe(&command)), "{name}: {:?}", commands(alert).collect::<Vec<_>>());
+}
+
+/// What holds for every notification in a channel: it is shown whole, and reads as it was meant.
+pub fn assert_sound_in_a_channel(name: &str, document: &Value) {
+    let content = &document["content"];
+    let texts = |field: &str| content[field].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let [title, description] = ["title", "description"].map(|field| content[field].as_str().unwrap());
+    assert!(!title.contains('\n') && title.len() <= 250, "{name}: {title}");
+    assert!(description.len() <= 3_000, "{name}: {}", description.len());
+    assert!(texts("nextSteps").all(|step| step.len() <= 350 && !step.contains('\n')), "{name}: {content}");
+    for text in [title, description].into_iter().chain(texts("nextSteps")).chain(texts("keywords")) {
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n' || "<>&@".contains(c)), "{name}: {text}");
+        let parts: Vec<_> = text.split('`').collect();
+        assert!(parts.len() % 2 == 1, "{name}: code without an end in {text}");
+        for outside in parts.iter().step_by(2) {
+            assert!(!outside.contains(['*', '~']) && !outside.contains("]("), "{name}: {text}");
+        }
+    }
 }
 
 /// Every command in the text and in the OCSF document.

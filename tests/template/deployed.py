@@ -29,6 +29,7 @@ LONGEST_NAME = {
 # Everything a user can switch on or bring along.
 OPTED_IN = {
     "AlertEmail": "kms-alerts@example.com",
+    "ChatTopic": "true",
     "AlarmActionArn": f"arn:aws:sns:{REGION}:123456789012:on-call",
     "ProtectedKeys": "1234abcd-12ab-34cd-56ef-1234567890ab",
     "ExpectedPrincipals": f"arn:aws:iam::{ACCOUNT}:role/key-admin",

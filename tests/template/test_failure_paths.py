@@ -159,7 +159,7 @@ def test_alarms_watch_every_way_to_lose_an_alert_and_go_off_at_the_first(paramet
     ("parameters", "actions"),
     [
         ({}, ["<AlertsTopic>"]),
-        (OPTED_IN, ["<AlertsTopic>", f"arn:aws:sns:{REGION}:123456789012:on-call"]),
+        (OPTED_IN, ["<AlertsTopic>", "<ChatTopicNotifications>", f"arn:aws:sns:{REGION}:123456789012:on-call"]),
         (EXISTING_TOPICS, [EXISTING_TOPICS["ExistingAlertsTopicArn"]]),
     ],
     ids=["default", "second route", "existing topics"],
@@ -236,6 +236,7 @@ def test_watch_function_is_told_its_settings():
         "ALERT_LOG_GROUP_NAME": "<AlertLogGroup>",
         "ALERTS_TOPIC_ARN": "<AlertsTopic>",
         "FINDINGS_TOPIC_ARN": "<FindingsTopic>",
+        "CHAT_TOPIC_ARN": "<ChatTopicNotifications>",
         "MINIMUM_SEVERITY": "Low",
         "REMINDER_DAYS": "14,2",
         "PROTECTED_KEYS": OPTED_IN["ProtectedKeys"],
@@ -262,6 +263,7 @@ def test_function_is_told_its_settings():
     opted_in = environment(OPTED_IN | EXISTING_TOPICS)
     assert opted_in["ALERTS_TOPIC_ARN"] == EXISTING_TOPICS["ExistingAlertsTopicArn"]
     assert opted_in["FINDINGS_TOPIC_ARN"] == EXISTING_TOPICS["ExistingFindingsTopicArn"]
+    assert opted_in["CHAT_TOPIC_ARN"] == "<ChatTopicNotifications>"
     assert opted_in["MINIMUM_SEVERITY"] == "Low"
     assert opted_in["REPORT_DENIED_ATTEMPTS"] == opted_in["REPORT_LOST_KEY_USE"] == "true"
     assert opted_in["PROTECTED_KEYS"] == OPTED_IN["ProtectedKeys"]
@@ -270,7 +272,7 @@ def test_function_is_told_its_settings():
     # Lambda takes 4 KB of variables altogether.
     parameters = Stack().template["Parameters"]
     largest = {name: "r" * parameters[name]["MaxLength"] for name in ("ProtectedKeys", "ExpectedPrincipals", "TrustedSources")}
-    assert len(json.dumps(environment(EXISTING_TOPICS | largest))) < 4096
+    assert len(json.dumps(environment(OPTED_IN | EXISTING_TOPICS | largest))) < 4096
 
 
 def test_auditors_get_exactly_the_filter_and_alarm_they_look_for_and_only_when_asked():

@@ -86,3 +86,8 @@ def test_shared_configuration_holds_no_account_data():
     assert "arn:" not in text
     assert "parameter_overrides" not in text
     assert "profile" not in text
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "docs/integrations").glob("*.yaml")), ids=lambda file: file.stem)
+def test_cfn_lint_has_nothing_to_say_of_a_recipe(recipe):
+    assert cfn_lint(recipe) == []

@@ -34,6 +34,7 @@ EXAMPLES = {
          "arn:aws:ssm-incidents::111122223333:response-plan/kms", "arn:aws:lambda:eu-west-1:111122223333:function:page"],
         ["on-call", "arn:aws:sns:eu-west-1:on-call", "arn:aws:sns:eu-west-1:111122223333:", f"{TOPIC} {TOPIC}", "https://example.com"],
     ),
+    "ChatTopic": (["true", "false"], ["", "True", "yes", "1"]),
     "MinimumSeverity": (["Informational", "Low", "Medium", "High", "Critical"], ["", "high", "Fatal", "4"]),
     "ProtectedKeys": (
         ["", "1234abcd-12ab-34cd-56ef-1234567890ab", MULTI_REGION_KEY, f"{KEY}, mrk-1234abcd12ab34cd56ef1234567890ab",
@@ -141,6 +142,7 @@ def test_topics_are_created_unless_existing_ones_are_given():
     assert set(Stack().of_type("AWS::SNS::Topic")) == {"AlertsTopic", "FindingsTopic"}
     assert Stack(EXISTING_TOPICS).of_type("AWS::SNS::Topic") == {}
     assert Stack(EXISTING_TOPICS).of_type("AWS::SNS::TopicPolicy") == {}
+    assert set(Stack(EXISTING_TOPICS | {"ChatTopic": "true"}).of_type("AWS::SNS::Topic")) == {"ChatTopicNotifications"}
 
 
 def test_email_is_subscribed_to_the_alerts_when_given():
@@ -189,6 +191,7 @@ def test_outputs_are_what_an_operator_needs_next():
         "RuleDeadLetterQueueUrl": "<RuleDeadLetterQueue>",
     }
     assert all(output["Description"] for output in TEMPLATE["Outputs"].values())
+    assert Stack({"ChatTopic": "true"}).outputs == outputs | {"ChatTopicArn": "<ChatTopicNotifications>"}
     existing = Stack(EXISTING_TOPICS).outputs
     assert existing["AlertsTopicArn"] == EXISTING_TOPICS["ExistingAlertsTopicArn"]
     assert existing["FindingsTopicArn"] == EXISTING_TOPICS["ExistingFindingsTopicArn"]

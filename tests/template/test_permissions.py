@@ -28,6 +28,7 @@ def role_may(topics, partition="aws", region=REGION):
 
 
 OWN_TOPICS = ["<AlertsTopic>", "<FindingsTopic>"]
+CHAT = "<ChatTopicNotifications>"
 USE_OF_THE_TOPICS_KEY = (
     ["kms:Decrypt", "kms:GenerateDataKey*"],
     [TOPICS_KEY],
@@ -52,7 +53,7 @@ def assert_may(role, expected):
     ("stack", "expected"),
     [
         (Stack(), role_may(OWN_TOPICS)),
-        (Stack(OPTED_IN), role_may(OWN_TOPICS)),
+        (Stack(OPTED_IN), role_may([*OWN_TOPICS, CHAT])),
         (Stack(EXISTING_TOPICS), [*role_may([PEOPLE, MACHINES]), USE_OF_THE_TOPICS_KEY]),
         (Stack({"ExistingAlertsTopicArn": PEOPLE}), role_may([PEOPLE, "<FindingsTopic>"])),
         (Stack({"ExistingFindingsTopicArn": MACHINES}), role_may(["<AlertsTopic>", MACHINES])),
@@ -148,13 +149,14 @@ def watch_may(topics, partition="aws", region=REGION):
     ("stack", "expected"),
     [
         (Stack(), watch_may(OWN_TOPICS)),
+        (Stack({"ChatTopic": "true"}), watch_may([*OWN_TOPICS, CHAT])),
         (Stack(EXISTING_TOPICS), [*watch_may([PEOPLE, MACHINES]), USE_OF_THE_TOPICS_KEY]),
         (
             Stack(partition="aws-cn", region="cn-north-1", url_suffix="amazonaws.com.cn"),
             watch_may(OWN_TOPICS, "aws-cn", "cn-north-1"),
         ),
     ],
-    ids=["default", "existing topics and key", "China"],
+    ids=["default", "chat", "existing topics and key", "China"],
 )
 def test_the_watch_function_may_publish_store_failures_and_read_what_its_checks_read(stack, expected):
     role = stack.properties("WatchFunctionRole")
@@ -186,6 +188,8 @@ def test_nothing_else_in_the_stack_grants_anything(parameters):
         if resource["Type"].startswith("AWS::IAM::") or "Policy" in resource["Type"].rsplit("::", 1)[1]
     }
     own_topics = {"AlertsTopicPolicy", "FindingsTopicPolicy"} if parameters is not EXISTING_TOPICS else set()
+    if parameters is OPTED_IN:
+        own_topics.add("ChatTopicPolicy")
     assert granting == {
         "AlertFunctionRole",
         "AlertFailureQueuePolicy",
@@ -232,18 +236,19 @@ def tls_only(topic):
     return ("Deny", ["sns:Publish", "sns:Subscribe"], [topic], "*", NOT_TLS)
 
 
-def test_alerts_topic_takes_messages_from_the_guard_and_this_accounts_alarms_over_tls():
-    policy = Stack().properties("AlertsTopicPolicy")
-    assert policy["Topics"] == ["<AlertsTopic>"]
+@pytest.mark.parametrize(("policy", "topic"), [("AlertsTopicPolicy", "<AlertsTopic>"), ("ChatTopicPolicy", CHAT)])
+def test_topic_for_people_takes_messages_from_the_guard_and_this_accounts_alarms_over_tls(policy, topic):
+    policy = Stack({"ChatTopic": "true"}).properties(policy)
+    assert policy["Topics"] == [topic]
     of_this_account = {
         "StringEquals": {"aws:SourceAccount": ACCOUNT},
         "ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:*"},
     }
     assert statements(policy["PolicyDocument"]) == [
-        ("Allow", ["sns:Publish"], ["<AlertsTopic>"], FUNCTION_ROLES, None),
-        ("Allow", ["sns:Publish"], ["<AlertsTopic>"], {"Service": "cloudwatch.amazonaws.com"}, of_this_account),
-        account_subscribes("<AlertsTopic>"),
-        tls_only("<AlertsTopic>"),
+        ("Allow", ["sns:Publish"], [topic], FUNCTION_ROLES, None),
+        ("Allow", ["sns:Publish"], [topic], {"Service": "cloudwatch.amazonaws.com"}, of_this_account),
+        account_subscribes(topic),
+        tls_only(topic),
     ]
 
 
