@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::coverage::alarms::redrive;
 use crate::coverage::{About, Check, Observation, Stack, in_region, plain, why};
 use crate::escape::{inert, name};
 use crate::finding::Step;
@@ -32,7 +33,7 @@ const WAIT_SECONDS: i32 = 4;
 static BUS: About = About { id: "prove-bus", what: "The event bus takes the test.", kind: "AWS::Events::EventBus" };
 static FUNCTION: About = About {
     id: "prove-function",
-    what: "A rule hands the test to the alert function, which runs.",
+    what: "A rule delivers the test to the alert function, which runs.",
     kind: "AWS::Lambda::Function",
 };
 static ALERTS: About =
@@ -181,7 +182,8 @@ impl ProveClients {
         tokio::time::sleep(SETTLE).await;
         let sent = OffsetDateTime::now_utc();
         if let Err(look) = self.send(id).await {
-            let unknown = |about| Check::of(about, vec![Observation::unknown("This", "the test couldn't be sent")]);
+            let unknown =
+                |about| Check::of(about, vec![Observation::unknown("The result", "the test couldn't be sent")]);
             let mut legs = vec![Check::of(&BUS, vec![look])];
             legs.extend([&FUNCTION, &ALERTS, &FINDINGS].map(unknown));
             return legs;
@@ -205,9 +207,9 @@ impl ProveClients {
                     Observation::unknown(&format!("Whether the {which} topic delivered it"), reason)
                 }
                 None if ran => Observation::fail(format!(
-                    "The {which} topic swallowed it: the function ran, and nothing arrived within {seconds} s."
+                    "The {which} topic didn't deliver it: the function ran, and nothing arrived within {seconds} s."
                 ))
-                .advise(format!("Look at the checks {which}-heard and topics-readable, and at the function's log.")),
+                .advise(format!("See the checks {which}-heard and topics-readable, and the function's log.")),
                 None => {
                     Observation::unknown(&format!("Whether the {which} topic delivers"), "the test didn't get that far")
                 }
@@ -254,7 +256,7 @@ impl ProveClients {
         arrived
     }
 
-    /// Nothing arrived: whether the function ever ran, and where the test lies if it didn't.
+    /// Nothing arrived: whether the function ever ran, and where the test is if it didn't.
     async fn function(&self, guard: &Stack, id: Uuid, sent: OffsetDateTime) -> (Observation, bool) {
         let group = guard.id("AlertLogGroup").unwrap_or_default();
         // The function's log line of a test carries its id.
@@ -292,9 +294,9 @@ impl ProveClients {
         for (logical, meaning) in [
             (
                 "RuleDeadLetterQueue",
-                "EventBridge couldn't hand it to the function: look at the check function-invocable",
+                "EventBridge couldn't deliver it to the function: see the check function-invocable",
             ),
-            ("AlertFailureQueue", "the function failed on it three times: look at its log"),
+            ("AlertFailureQueue", "the function failed on it three times: see its log"),
         ] {
             let Some(url) = guard.id(logical) else { continue };
             let count = self.sqs.get_queue_attributes().queue_url(url);
@@ -306,18 +308,12 @@ impl ProveClients {
             if count.is_some_and(|count| count > 0) {
                 let look =
                     Observation::fail(format!("It didn't come out, and {logical} isn't empty: probably {meaning}."));
-                return (
-                    look.mend(
-                        "See what lies there:",
-                        format!("keyguard redrive --region {} --queue-url {}", guard.region, plain(url, "QUEUE-URL")),
-                    ),
-                    false,
-                );
+                return (look.mend("See what is in it:", redrive(guard, url)), false);
             }
         }
         let nowhere =
-            "The function's log doesn't know it and no failure queue holds it: the rule didn't match or hand it on.";
-        (Observation::fail(nowhere).advise("Look at the checks rules-enabled, rules-match and rules-target."), false)
+            "It isn't in the function's log or a failure queue: the rule didn't match it or didn't deliver it.";
+        (Observation::fail(nowhere).advise("See the checks rules-enabled, rules-match and rules-target."), false)
     }
 }
 
