@@ -27,7 +27,7 @@ export ZIG_GLOBAL_CACHE_DIR := $(CURDIR)/.local/cache/zig
 # What SAM and the linters need to know of AWS: a Region, and no account.
 OFFLINE := AWS_DEFAULT_REGION=eu-west-1 AWS_EC2_METADATA_DISABLED=true
 
-.PHONY: help demo local test test-apart test-emulator test-rust functions check faults load accounts audit permissions fuzz counts bench pictures \
+.PHONY: help demo local test test-apart test-emulator test-rust functions check faults load accounts audit compare permissions fuzz counts bench pictures \
   build deploy release release-check lint lint-rust lint-dependencies lint-template lint-workflows fmt clean tools
 
 help: ## list the targets
@@ -76,6 +76,9 @@ accounts: functions ## 500 accounts of an organization through the alert functio
 
 audit: tools $(VENV)/ready $(AUDIT)/ready $(PROWLER)/ready ## what cloud-audit and Prowler say of an account before and with CloudTrailLogGroupName, and of the guard
 	@$(VENV)/bin/python -m local.audit $(AUDIT)/bin/cloud-audit $(PROWLER)/bin/prowler
+
+compare: tools $(VENV)/ready ## the guard beside the EventBridge rule that people copy: the same calls, both mails (UPDATE=1 writes the tables)
+	@$(VENV)/bin/python -m local.compare $(if $(UPDATE),--update)
 
 permissions: tools $(VENV)/ready tests/iam/node_modules ## every permission by AWS's own reference and a policy engine
 	cargo test --all-features --no-run

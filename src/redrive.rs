@@ -8,11 +8,12 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use aws_sdk_lambda::error::DisplayErrorContext;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_sqs::types::Message;
 use serde_json::Value;
 
+use crate::aws::failure::why;
+use crate::coverage::is_missing;
 use crate::escape::{inert, name};
 use crate::event::Event;
 use crate::key::{Region, is_account_id};
@@ -143,14 +144,14 @@ impl fmt::Display for Function {
     }
 }
 
-/// A message as it lies in the queue, understood.
+/// A message as it is in the queue, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     /// The event that the function didn't handle.
     pub event: Value,
     /// The function it was for: its ARN.
     pub function: String,
-    /// Why it lies here.
+    /// Why it is here.
     pub why: String,
 }
 
@@ -265,10 +266,14 @@ impl Redrive {
         let request = self.sqs.receive_message().queue_url(&self.queue.url).max_number_of_messages(1);
         let request =
             request.visibility_timeout(HIDDEN_SECONDS).wait_time_seconds(WAIT_SECONDS).message_attribute_names("All");
-        let failed = |error| {
-            Stopped(format!("the queue can't be read: {}", inert(&DisplayErrorContext(error).to_string(), 400)))
-        };
-        Ok(request.send().await.map_err(failed)?.messages.unwrap_or_default().pop())
+        let answer = request.send().await.map_err(|error| {
+            let reason = match is_missing(&error) {
+                true => format!("there is no queue {} in this Region", name(&self.queue.url, 300)),
+                false => why("sqs:ReceiveMessage", &error),
+            };
+            Stopped(format!("the queue can't be read: {reason}"))
+        })?;
+        Ok(answer.messages.unwrap_or_default().pop())
     }
 
     async fn handle(&self, message: &Message, act: bool) -> Fate {
@@ -300,9 +305,8 @@ impl Redrive {
         let payload = Blob::new(stored.event.to_string());
         let request = self.lambda.invoke().function_name(&self.function.arn).payload(payload);
         let answer = request.set_qualifier(self.function.qualifier.clone()).send().await;
-        let answer = answer.map_err(|error| {
-            format!("the function can't be invoked: {}", inert(&DisplayErrorContext(error).to_string(), 400))
-        })?;
+        let answer = answer
+            .map_err(|error| format!("the function can't be invoked: {}", why("lambda:InvokeFunction", &error)))?;
         let said: Value =
             answer.payload.and_then(|payload| serde_json::from_slice(payload.as_ref()).ok()).unwrap_or_default();
         if let Some(kind) = answer.function_error {
@@ -318,7 +322,7 @@ impl Redrive {
     async fn delete(&self, message: &Message) -> Result<(), String> {
         let request =
             self.sqs.delete_message().queue_url(&self.queue.url).set_receipt_handle(message.receipt_handle.clone());
-        request.send().await.map(drop).map_err(|error| inert(&DisplayErrorContext(error).to_string(), 400))
+        request.send().await.map(drop).map_err(|error| why("sqs:DeleteMessage", &error))
     }
 
     /// Lets what stays be received again at once, not only when it would show by itself.

@@ -14,7 +14,7 @@ from typing import Any
 
 from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
 from ministack.core.responses import get_account_id, get_region, request_scope
-from ministack.services import eventbridge, lambda_svc, sqs
+from ministack.services import eventbridge, lambda_svc, sns, sqs
 
 from . import logs
 from .pinned import replace, require
@@ -30,6 +30,8 @@ def mend() -> None:
     replace(eventbridge, "_dispatch_event", "event view", lambda _: _dispatch_event)
     replace(eventbridge, "_invoke_target", "target event rule view", _invoke_target)
     replace(eventbridge, "_dispatch_to_lambda", "arn payload", lambda _: _dispatch_to_lambda)
+    replace(eventbridge, "_dispatch_to_sns", "arn payload", lambda _: _dispatch_to_sns)
+    require(sns, "SnsPublishError publish_internal")
     require(lambda_svc, "_execution_record_for_config _functions _get_func_record_for_ref invoke_async_with_retry")
     require(eventbridge, "_ensure_default_bus _matches_pattern_view _pattern_event_view _put_events _rules _targets")
     require(sqs, "_ensure_msg_fields _md5_msg_attrs _queue_by_arn")
@@ -118,6 +120,17 @@ def _dispatch_to_lambda(arn: str, payload: str) -> None:
         record = lambda_svc._execution_record_for_config(func, config)
         lambda_svc.invoke_async_with_retry(record, json.loads(payload))
         log.info("rule -> function %s", name)
+
+
+def _dispatch_to_sns(arn: str, payload: str) -> None:
+    """Publish without a Subject, which EventBridge has none to give; ministack makes one up."""
+    try:
+        known = sns.publish_internal(arn, payload)
+    except sns.SnsPublishError as refused:
+        log.warning("rule -> topic %s: %s", arn, refused)
+        return
+    if known is None:
+        dead_letter(arn, payload, "NO_RESOURCE", f"Topic not found: {arn}")
 
 
 def _dispatch_to_logs(arn: str, event: dict) -> None:

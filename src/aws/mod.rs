@@ -1,5 +1,7 @@
 //! The AWS clients: one HTTP client and one set of credentials for all, and the deadlines of every call.
 
+#[cfg(feature = "watch")]
+pub(crate) mod failure;
 pub mod http;
 
 use std::time::Duration;
@@ -9,8 +11,6 @@ use aws_config::meta::region::ProvideRegion;
 use aws_sdk_sns::config::retry::{ClassifyRetry, RetryAction, RetryConfig};
 use aws_sdk_sns::config::timeout::TimeoutConfig;
 use aws_sdk_sns::config::{BehaviorVersion, Region, SharedCredentialsProvider, StalledStreamProtectionConfig};
-#[cfg(feature = "cli")]
-use aws_sdk_sns::error::DisplayErrorContext;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
 use aws_types::SdkConfig;
@@ -115,13 +115,12 @@ pub async fn operator_config(profile: Option<&str>, region: Option<&str>) -> Res
 /// That the AWS configuration has such a profile, or else which it has.
 #[cfg(feature = "cli")]
 async fn is_defined(profile: &str, files: &Fs, environment: &Env) -> Result<(), String> {
-    use crate::escape::{inert, name};
+    use crate::escape::name;
 
     let wanted = Some(profile.to_owned().into());
     let profiles = aws_config::profile::load(files, environment, &Default::default(), wanted).await;
-    let profiles = profiles.map_err(|error| {
-        format!("the AWS configuration can't be read: {}", inert(&DisplayErrorContext(error).to_string(), 400))
-    })?;
+    let profiles =
+        profiles.map_err(|error| format!("the AWS configuration can't be read: {}", failure::first_cause(&error)))?;
     if profiles.get_profile(profile).is_some() {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Is anything waiting in the failure queues, and do the guard's alarms tell somebody?
+//! Is anything in the failure queues, and do the guard's alarms notify somebody?
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::expected::{Part, Parts, different, restore, shown};
 use super::topics::{Audience, audiences};
-use super::{About, Check, Observation, Stack, is_missing, plain, why};
+use super::{About, Check, DEFAULT_NAME, Observation, Stack, is_missing, plain, why};
 use crate::escape::name;
 
 pub(super) static QUEUES: About =
@@ -62,21 +62,24 @@ async fn queue(sqs: &Sqs, guard: &Stack, logical: &str, url: &str) -> Observatio
             held.filter_map(|count| count.parse::<u64>().ok()).sum::<u64>()
         }
         Err(error) if is_missing(&error) => {
-            let gone = Observation::fail(format!("The queue {logical} is gone, so an event that fails is lost."));
+            let gone = Observation::fail(format!("The queue {logical} is gone, so an event that fails is lost."))
+                .of_several(logical, "{count} queues are gone, so an event that fails is lost: {names}.");
             return restore(gone, guard);
         }
         Err(error) => {
-            return Observation::unknown(
-                &format!("What is in the queue {logical}"),
-                &why("sqs:GetQueueAttributes", &error),
+            let reason = why("sqs:GetQueueAttributes", &error);
+            return Observation::unknown(&format!("What is in the queue {logical}"), &reason).of_several(
+                logical,
+                format!("What is in {{count}} queues isn't known: {reason}. They are {{names}}."),
             );
         }
     };
     if held == 0 {
-        return Observation::pass(format!("{logical} is empty."));
+        return Observation::pass(format!("The queue {logical} is empty."))
+            .of_several(logical, "{count} failure queues are there and empty: {names}.");
     }
     if guard.is_spoke() {
-        let say = format!("{held} events that couldn't be forwarded to the hub wait in the queue {logical}.");
+        let say = format!("{held} events that couldn't be forwarded to the hub are in the queue {logical}.");
         let see = format!(
             "aws sqs receive-message --region {} --queue-url {} --message-attribute-names All",
             guard.region,
@@ -85,10 +88,19 @@ async fn queue(sqs: &Sqs, guard: &Stack, logical: &str, url: &str) -> Observatio
         return Observation::fail(say)
             .mend("See which they are and why (ERROR_CODE, ERROR_MESSAGE), and fix the cause:", see);
     }
-    let command = format!("keyguard redrive --region {} --queue-url {}", guard.region, plain(url, "QUEUE-URL"));
-    Observation::fail(format!("{held} events that nobody was told of wait in the queue {logical}."))
+    let command = redrive(guard, url);
+    Observation::fail(format!("{held} events that no alert was sent for are in the queue {logical}."))
         .mend("See which they are and why they failed:", command.clone())
-        .mend("Mend the cause, then send them again:", command + " --yes")
+        .mend("Fix the cause, then send them again:", command + " --yes")
+}
+
+/// The command that shows what is in a queue.
+pub(super) fn redrive(guard: &Stack, url: &str) -> String {
+    let stack = match guard.stack.as_str() {
+        DEFAULT_NAME => String::new(),
+        other => format!(" --stack-name {}", plain(other, "STACK")),
+    };
+    format!("keyguard redrive --region {}{stack} --queue-url {}", guard.region, plain(url, "QUEUE-URL"))
 }
 
 async fn alarms(
@@ -115,7 +127,7 @@ async fn alarms(
             Err(error) => {
                 let reason = why("cloudwatch:DescribeAlarms", &error);
                 let unknown = |what| vec![Observation::unknown(what, &reason)];
-                return (unknown("Whether the alarms can tell anybody"), unknown("Whether an alarm goes off"));
+                return (unknown("Whether the alarms can notify anyone"), unknown("Whether an alarm goes off"));
             }
         }
     }
@@ -123,7 +135,8 @@ async fn alarms(
     let (mut live, mut quiet) = (Vec::new(), Vec::new());
     for (logical, id, part) in expected {
         let Some(alarm) = found.iter().find(|alarm| alarm.alarm_name() == Some(id)) else {
-            live.push(restore(Observation::fail(format!("The alarm {logical} is gone.")), guard));
+            let gone = Observation::fail(format!("The alarm {logical} is gone."));
+            live.push(restore(gone.of_several(logical, "{count} alarms are gone: {names}."), guard));
             continue;
         };
         // A spoke's alarm has no action of its own: its change of state is an event, which a rule forwards.
@@ -131,19 +144,22 @@ async fn alarms(
             if part.properties.contains_key("AlarmActions") { deaf(alarm, &audiences, guard, logical) } else { None };
         live.push(match unheard.or_else(|| changed(alarm, guard, logical, part)) {
             Some(look) => look,
-            None => Observation::pass(format!("{logical} tells somebody.")),
+            None => Observation::pass(format!("The alarm {logical} is the template's, and reaches someone."))
+                .of_several(logical, "{count} alarms are the template's, and reach someone: {names}."),
         });
         let state = alarm.state_value().map_or("unknown", |state| state.as_str());
         quiet.push(if state == "ALARM" {
             going_off(logical, guard)
         } else {
-            Observation::pass(format!("{logical} is {}.", name(state, 64)))
+            let state = name(state, 64);
+            Observation::pass(format!("The alarm {logical} is {state}."))
+                .of_several(logical, format!("{{count}} alarms are {state}: {{names}}."))
         });
     }
     (live, quiet)
 }
 
-/// How the alarm isn't what the template says, so that it may never go off, or tell somebody else. Actions beside the
+/// How the alarm isn't what the template says, so that it may never go off, or notify somebody else. Actions beside the
 /// template's are the operator's.
 fn changed(alarm: &MetricAlarm, guard: &Stack, logical: &str, part: &Part) -> Option<Observation> {
     let found = as_template(alarm);
@@ -152,7 +168,7 @@ fn changed(alarm: &MetricAlarm, guard: &Stack, logical: &str, part: &Part) -> Op
     let actions = actions.as_ref().and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     let missing = actions.into_iter().find(|action| !alarm.alarm_actions().iter().any(|other| other == action));
     let say = if let Some(action) = missing {
-        format!("it doesn't tell {}", name(action, 256))
+        format!("it doesn't notify {}", name(action, 256))
     } else {
         let property = different(&wanted, &found)?;
         format!("{property} is {}, and not {}", shown(found.get(&property)), shown(wanted.get(&property)))
@@ -179,13 +195,13 @@ fn as_template(alarm: &MetricAlarm) -> Map<String, Value> {
     fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
-/// An alarm that goes off has told somebody, or [`ALARMS`] says why not; so this only points to it, but for the heartbeat's.
+/// An alarm that goes off has notified somebody, or [`ALARMS`] says why not; so this only points to it, but for the heartbeat's.
 fn going_off(logical: &str, guard: &Stack) -> Observation {
     let say = format!("The alarm {logical} is going off.");
     let look = if logical == "WatchSilentAlarm" {
-        Observation::fail(format!("{say} The watch function, which looks for what doctor looks for, hasn't run."))
+        Observation::fail(format!("{say} The watch function, which makes the same checks as doctor, hasn't run."))
     } else {
-        Observation::warn(say)
+        Observation::warn(say).of_several(logical, "{count} alarms are going off: {names}.")
     };
     let id = guard.id(logical).unwrap_or_default();
     look.mend(
@@ -204,7 +220,7 @@ fn is_topic(arn: &str) -> bool {
     arn.split(':').nth(2) == Some("sns")
 }
 
-/// Why nobody hears the alarm; None if somebody does.
+/// Why the alarm reaches no one; None if it does.
 pub(super) fn deaf(
     alarm: &MetricAlarm,
     audiences: &HashMap<String, Audience>,
@@ -215,13 +231,19 @@ pub(super) fn deaf(
     let region = alarm.alarm_arn().and_then(|arn| arn.split(':').nth(3)).unwrap_or(guard.region.as_str());
     let region = plain(region, "REGION");
     if alarm.actions_enabled() == Some(false) {
-        return Some(Observation::fail(format!("The actions of the alarm {called} are switched off.")).mend(
-            "Switch them on:",
-            format!("aws cloudwatch enable-alarm-actions --region {region} --alarm-names {id}"),
-        ));
+        return Some(
+            Observation::fail(format!("The actions of the alarm {called} are switched off."))
+                .of_several(called, "The actions of {count} alarms are switched off: {names}.")
+                .mend(
+                    "Switch them on:",
+                    format!("aws cloudwatch enable-alarm-actions --region {region} --alarm-names {id}"),
+                ),
+        );
     }
     if alarm.alarm_actions().is_empty() {
-        return Some(Observation::fail(format!("The alarm {called} has no action, so nobody hears it.")).advise(
+        let say = format!("The alarm {called} has no action, so it reaches no one.");
+        let several = "{count} alarms have no action, so they reach no one: {names}.";
+        return Some(Observation::fail(say).of_several(called, several).advise(
             "Give it the alerts topic as its action (put-metric-alarm with --alarm-actions), or deploy again if it is the stack's.",
         ));
     }
@@ -239,7 +261,9 @@ pub(super) fn deaf(
         _ => None,
     });
     if let Some(reason) = reason {
-        return Some(Observation::unknown(&format!("Whether somebody hears the alarm {called}"), &reason));
+        let several = format!("Whether {{count}} alarms reach someone isn't known: {reason}. They are {{names}}.");
+        let look = Observation::unknown(&format!("Whether the alarm {called} reaches someone"), &reason);
+        return Some(look.of_several(called, several));
     }
     let topic = alarm.alarm_actions().first().map(String::as_str).unwrap_or_default();
     let state = match audience(&topic.to_owned()) {
@@ -249,11 +273,15 @@ pub(super) fn deaf(
         }
         _ => "to which nobody has confirmed a subscription",
     };
-    Some(Observation::fail(format!("The alarm {called} tells the topic {}, {state}.", name(topic, 256))).mend(
+    let shown = name(topic, 256);
+    let look = Observation::fail(format!("The alarm {called} notifies the topic {shown}, {state}."));
+    let several = format!("{{count}} alarms notify the topic {shown}, {state}: {{names}}.");
+    Some(look.of_several(called, several).mend(
         "Subscribe, and answer the message that comes:",
         format!(
-            "aws sns subscribe --region {region} --topic-arn {} --protocol email --notification-endpoint name@example.com",
-            plain(topic, "TOPIC-ARN")
+            "aws sns subscribe --region {region} --topic-arn {} --protocol email --notification-endpoint {}",
+            plain(topic, "TOPIC-ARN"),
+            guard.address()
         ),
     ))
 }
@@ -269,7 +297,7 @@ mod tests {
         let watch = StackResource { kind: "AWS::Lambda::Function".into(), id: "watch".into() };
         guard.resources.insert("WatchFunction".into(), watch);
         let (topic, nobody) = ("arn:aws:sns:eu-west-1:111122223333:alerts".to_owned(), HashMap::new());
-        let somebody = HashMap::from([(topic.clone(), Audience::Confirmed(1, Vec::new()))]);
+        let somebody = HashMap::from([(topic.clone(), Audience::Confirmed(vec!["email a".into()], Vec::new()))]);
         let unheard = |function: &str, audiences: &HashMap<String, Audience>| {
             let function = format!("arn:aws:lambda:eu-west-1:111122223333:function:{function}");
             let alarm = MetricAlarm::builder().alarm_name("a").alarm_actions(&topic).alarm_actions(function).build();

@@ -17,11 +17,11 @@ use super::alarms::{deaf, topics};
 use super::topics::audiences;
 use super::trail::Trail;
 use super::{About, Check, Observation, Stack, Verdict, in_region, is_missing, plain, why};
-use crate::escape::name;
+use crate::escape::{inert, name};
 
 pub(super) static CIS: About = About {
     id: "cis-alarm",
-    what: "A metric filter on the trail's log group and an alarm that somebody hears tell of DisableKey and ScheduleKeyDeletion (CIS 3.7, 4.7, 5.7; Security Hub CloudWatch.7).",
+    what: "A metric filter on the trail's log group, and an alarm that reaches someone, report DisableKey and ScheduleKeyDeletion (CIS 3.7, 4.7, 5.7; Security Hub CloudWatch.7).",
     kind: "AWS::Logs::MetricFilter",
 };
 
@@ -162,7 +162,7 @@ impl AuditorClients {
             if matches!(look.verdict, Verdict::Pass(_)) && trail_sees_kms == Some(false) {
                 let idle = "are there, but the trail doesn't write KMS's calls to the log group";
                 return bad(format!("The metric filter {} and its alarm {idle}.", called(filter)))
-                    .advise("Mend the trail: the checks trail-logging and trail-records-kms say how.");
+                    .advise("Fix the trail: the checks trail-logging and trail-records-kms say how.");
             }
             if matches!(look.verdict, Verdict::Pass(_)) && trail_sees_kms.is_none() {
                 return Observation::unknown(
@@ -237,11 +237,12 @@ impl AuditorClients {
                 match deaf(alarm, &audiences, guard, &called_alarm) {
                     None => {
                         return Observation::pass(format!(
-                            "The metric filter {} and the alarm {called_alarm} tell of both.",
-                            called(filter)
+                            "The metric filter {} ({}) and the alarm {called_alarm} report both calls.",
+                            called(filter),
+                            inert(filter.filter_pattern().unwrap_or_default(), 300)
                         ));
                     }
-                    Some(Observation { verdict: Verdict::Fail(text), fix }) => {
+                    Some(Observation { verdict: Verdict::Fail(text), fix, .. }) => {
                         nearest = Some(Observation { fix, ..bad(text) });
                     }
                     Some(look) => nearest = Some(look),
@@ -335,7 +336,7 @@ fn add(look: Observation, guard: &Stack, region: &str, group: &str) -> Observati
         "Add the alarm, with a topic of that Region:",
         format!(
             "aws cloudwatch put-metric-alarm --region {region} --alarm-name kms-key-loss --namespace KmsKeyGuard --metric-name KmsKeyLoss --statistic Sum --period 300 --evaluation-periods 1 --threshold 1 --comparison-operator GreaterThanOrEqualToThreshold --treat-missing-data notBreaching --alarm-actions {}",
-            if topic.contains(&format!(":{region}:")) { topic } else { "TOPIC-ARN" }
+            if topic.contains(&format!(":{region}:")) { topic.as_str() } else { "TOPIC-ARN" }
         ),
     )
 }

@@ -521,12 +521,12 @@ pub(super) mod tests {
     fn without_the_stacks_own_template_this_versions_counts() {
         let guard = deployed(&TEMPLATES.guard, &[]);
         let found = Parts {
-            unreadable: Some("no permission cloudformation:GetTemplate".into()),
+            unreadable: Some("no permission for cloudformation:GetTemplate".into()),
             ..Parts::compared(&guard, None)
         };
         let look = Check::of(&crate::coverage::stack::DEPLOYED, found.look(&guard));
         assert_eq!(look.verdict.name(), "unknown");
-        assert!(look.verdict.text().ends_with("isn't known: no permission cloudformation:GetTemplate."));
+        assert!(look.verdict.text().ends_with("isn't known: no permission for cloudformation:GetTemplate."));
         assert!(found.parts.contains_key("ApiCallRule"));
     }
 

@@ -72,7 +72,8 @@ async fn invocable(lambda: &Lambda, guard: &Stack, parts: &Parts) -> Vec<Observa
             keys: &keys,
         };
         match request.under(&policy) {
-            Answer::Allowed => Observation::pass(format!("{logical} may invoke it.")),
+            Answer::Allowed => Observation::pass(format!("The rule {logical} may invoke the alert function."))
+                .of_several(logical, "{count} rules may invoke the alert function: {names}."),
             Answer::Unclear => Observation::unknown(
                 &format!("Whether {logical} may invoke the alert function"),
                 "its policy holds a condition that can't be judged",
@@ -80,6 +81,7 @@ async fn invocable(lambda: &Lambda, guard: &Stack, parts: &Parts) -> Vec<Observa
             Answer::Forbidden | Answer::Silent => Observation::fail(format!(
                 "The alert function doesn't let EventBridge invoke it for the rule {logical}."
             ))
+            .of_several(logical, "The alert function doesn't let EventBridge invoke it for {count} rules: {names}.")
             .mend(
                 "Let it:",
                 format!(
@@ -164,7 +166,8 @@ async fn ready(lambda: &Lambda, guard: &Stack, logical: &str, id: &str, part: &P
         ));
         return restore(look, guard);
     }
-    Observation::pass(format!("{logical} is ready."))
+    Observation::pass(format!("{logical} can run and has the stack's variables."))
+        .of_several(logical, "{count} functions can run and have the stack's variables: {names}.")
 }
 
 /// What is wrong with a function that Lambda can't run, or runs as it was before. One that is idle for long is Inactive, and
@@ -192,16 +195,16 @@ async fn keeps(lambda: &Lambda, guard: &Stack, logical: &str, id: &str) -> Obser
         Err(error) if is_missing(&error) => None,
         Err(error) => {
             let reason = why("lambda:GetFunctionEventInvokeConfig", &error);
-            return Observation::unknown(&format!("Where {logical} leaves what it fails on"), &reason);
+            return Observation::unknown(&format!("Where what {logical} fails on goes"), &reason);
         }
     };
     let queues: Vec<_> = guard.failure_queues().map(|(_, url)| guard.queue_arn(url)).collect();
     match destination {
         Some(destination) if queues.contains(&destination) => {
-            Observation::pass(format!("{logical} leaves it in {}.", name(last(&destination), 140)))
+            Observation::pass(format!("What {logical} fails on goes to the queue {}.", name(last(&destination), 140)))
         }
         Some(other) => Observation::warn(format!(
-            "What {logical} fails on goes to {}, which isn't a queue of the guard's stack, so no alarm tells.",
+            "What {logical} fails on goes to {}, which isn't a queue of the guard's stack, so no alarm reports it.",
             name(&other, 256)
         )),
         None => {

@@ -1,6 +1,6 @@
-//! Can the guard see, and is anyone listening?
+//! Does the guard work, and do its alerts reach someone?
 //!
-//! Read by the watch function, which says so when something broke, and by `keyguard doctor`. Nothing here changes
+//! Read by the watch function, which reports when something broke, and by `keyguard doctor`. Nothing here changes
 //! anything. A check that couldn't be done is [`Verdict::Unknown`] with the reason, never a pass.
 
 mod alarms;
@@ -8,6 +8,8 @@ mod auditors;
 mod expected;
 mod filters;
 mod functions;
+#[cfg(feature = "cli")]
+pub mod keys;
 pub mod organization;
 mod proof;
 #[cfg(feature = "cli")]
@@ -27,17 +29,18 @@ mod trail;
 use std::time::Duration;
 
 use aws_sdk_sns::config::timeout::TimeoutConfig;
-use aws_sdk_sns::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sns::error::{ProvideErrorMetadata, SdkError};
 use aws_types::SdkConfig;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use expected::Parts;
 pub use settings::{quieter, settings};
-pub use stack::{Stack, StackError, StackResource};
+pub use stack::{DEFAULT_NAME, Stack, StackError, StackResource};
 
+pub(crate) use crate::aws::failure::why;
 use crate::catalogue::Kind;
-use crate::escape::{inert, is_plain};
+use crate::escape::is_plain;
 use crate::finding::{Finding, Step, Subject};
 use crate::key::Region;
 
@@ -85,7 +88,7 @@ pub struct Check {
     pub about: &'static About,
     /// How it came out.
     pub verdict: Verdict,
-    /// What mends it, in order.
+    /// What fixes it, in order.
     pub fix: Vec<Step>,
 }
 
@@ -148,16 +151,17 @@ impl Check {
         let worst = looks.iter().map(|look| look.verdict.rank()).max().unwrap_or(0);
         let mut told: Vec<_> = looks.iter().filter(|look| worst == 0 || look.verdict.rank() > 0).collect();
         told.sort_by_key(|look| std::cmp::Reverse(look.verdict.rank()));
-        let mut sentences: Vec<&str> = Vec::new();
+        let mut sentences: Vec<String> = Vec::new();
         for look in &told {
-            if !sentences.contains(&look.verdict.text()) {
-                sentences.push(look.verdict.text());
+            let sentence = look.among(&told);
+            if !sentences.contains(&sentence) {
+                sentences.push(sentence);
             }
         }
         let text = sentences.join(" ");
         let mut fix: Vec<Step> = Vec::new();
         for step in told.iter().flat_map(|look| &look.fix) {
-            if !fix.contains(step) {
+            if !fix.contains(step) && !fix.iter_mut().any(|first| joined(first, step)) {
                 fix.push(step.clone());
             }
         }
@@ -176,11 +180,13 @@ impl Check {
 pub(crate) struct Observation {
     pub(crate) verdict: Verdict,
     fix: Vec<Step>,
+    /// What it was seen of, and the sentence for several of which the same was seen.
+    several: Option<(String, String)>,
 }
 
 impl Observation {
     fn new(verdict: Verdict) -> Self {
-        Self { verdict, fix: Vec::new() }
+        Self { verdict, fix: Vec::new(), several: None }
     }
 
     pub(crate) fn pass(text: impl Into<String>) -> Self {
@@ -200,7 +206,29 @@ impl Observation {
         Self::new(Verdict::Unknown(format!("{what} isn't known: {reason}.")))
     }
 
-    /// Adds a command that mends it.
+    /// What to say if the same was seen of several: once, with `{count}` and `{names}` filled in.
+    pub(crate) fn of_several(mut self, name: &str, sentence: impl Into<String>) -> Self {
+        self.several = Some((name.to_owned(), sentence.into()));
+        self
+    }
+
+    /// The sentence for this and all that are like it.
+    fn among(&self, all: &[&Self]) -> String {
+        let alone = || self.verdict.text().to_owned();
+        let Some((_, sentence)) = &self.several else { return alone() };
+        let alike = all.iter().filter(|other| other.verdict.rank() == self.verdict.rank());
+        let names: Vec<_> = alike
+            .filter_map(|other| other.several.as_ref())
+            .filter(|(_, its)| its == sentence)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if names.len() < 2 {
+            return alone();
+        }
+        sentence.replace("{count}", &names.len().to_string()).replace("{names}", &names.join(", "))
+    }
+
+    /// Adds a command that fixes it.
     pub(crate) fn mend(mut self, what: &str, command: impl Into<String>) -> Self {
         self.fix.push(Step { what: what.to_owned(), command: Some(command.into()) });
         self
@@ -210,6 +238,21 @@ impl Observation {
     pub(crate) fn advise(mut self, what: impl Into<String>) -> Self {
         self.fix.push(Step { what: what.into(), command: None });
         self
+    }
+}
+
+/// The option of the AWS CLI that takes several names and stands last in our commands.
+const TAKES_SEVERAL: &str = " --alarm-names ";
+
+/// Adds the second step's name to the first one's command, if that does both.
+fn joined(first: &mut Step, second: &Step) -> bool {
+    let (Some(one), Some(other)) = (&first.command, &second.command) else { return false };
+    match (one.split_once(TAKES_SEVERAL), other.split_once(TAKES_SEVERAL)) {
+        (Some((one_call, _)), Some((call, name))) if one_call == call && first.what == second.what => {
+            first.command = Some(format!("{one} {name}"));
+            true
+        }
+        _ => false,
     }
 }
 
@@ -256,17 +299,18 @@ pub async fn look_in(sdk: &SdkConfig, region: &Region, stack: &str) -> (Option<S
         #[cfg(feature = "cli")]
         Err(none @ StackError::Missing { .. }) => match Stack::spoke(sdk).await {
             Ok(Some(spoke)) => Ok(spoke),
-            Ok(None) => Err(vec![stack::none(sdk, region, &none).await]),
+            Ok(None) => Err(stack::none(sdk, region, &none).await),
             Err(why) => {
-                let check = stack::none(sdk, region, &none).await;
-                Err(vec![Check {
-                    verdict: check.verdict.and(&format!("Whether a spoke is here isn't known: {why}.")),
-                    ..check
-                }])
+                let mut checks = stack::none(sdk, region, &none).await;
+                let spoke = format!("Whether a spoke is here isn't known: {why}.");
+                if let Some(first) = checks.first_mut() {
+                    first.verdict = first.verdict.clone().and(&spoke);
+                }
+                Err(checks)
             }
         },
         Ok(guard) => Ok(guard),
-        Err(none) => Err(vec![stack::none(sdk, region, &none).await]),
+        Err(none) => Err(stack::none(sdk, region, &none).await),
     };
     match found {
         Ok(guard) => {
@@ -351,35 +395,6 @@ pub fn nothing_missing(checks: &[Check], account: &str, region: &Region, time: O
     Some(finding)
 }
 
-/// Why AWS didn't answer, so that a reader knows what to give or to mend.
-pub(crate) fn why<E, R>(action: &str, error: &SdkError<E, R>) -> String
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
-{
-    let Some(code) = error.code() else {
-        let causes = DisplayErrorContext(error).to_string();
-        return format!("{action} got no answer ({})", inert(&causes, 300));
-    };
-    if is_denied(code) {
-        return format!("no permission {action}");
-    }
-    let region =
-        matches!(code, "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidToken" | "OptInRequired");
-    let hint = if region { "; the credentials are wrong, or the Region isn't enabled for the account" } else { "" };
-    let message = error.message().unwrap_or("no message").lines().next().unwrap_or_default();
-    format!("{action} answered {}: {}{hint}", inert(code, 64), inert(message, 300))
-}
-
-/// AWS's services spell it in several ways.
-fn is_denied(code: &str) -> bool {
-    code.starts_with("AccessDenied")
-        || matches!(
-            code,
-            "AuthorizationError" | "UnauthorizedOperation" | "InsufficientDependencyServiceAccessPermissionException"
-        )
-}
-
 /// Whether the answer is that there is no such thing.
 pub(crate) fn is_missing<E, R>(error: &SdkError<E, R>) -> bool
 where
@@ -390,22 +405,24 @@ where
     })
 }
 
-/// A name for a command, or the placeholder if it isn't one that a shell takes as it is.
-pub(crate) fn plain<'a>(text: &'a str, placeholder: &'a str) -> &'a str {
-    if is_plain(text) && !text.starts_with('-') { text } else { placeholder }
+/// A name or a queue's URL for a command, in quotes if a shell needs them; the placeholder if it holds what a shell or a
+/// reader's mail program could act on.
+pub(crate) fn plain(text: &str, placeholder: &str) -> String {
+    let quoted = |c: char| matches!(c, ' ' | '#' | '(' | ')' | '[' | ']');
+    let address = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
+    if !is_plain(&address.replace(quoted, "-")) || text.starts_with('-') {
+        placeholder.to_owned()
+    } else if text.contains(quoted) {
+        format!("'{text}'")
+    } else {
+        text.to_owned()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_sdk_sns::error::ErrorMetadata;
-    use aws_sdk_sns::operation::publish::PublishError;
     use time::macros::datetime;
-
-    fn refused(code: &str, message: &str) -> String {
-        let error = PublishError::generic(ErrorMetadata::builder().code(code).message(message).build());
-        why("sns:Publish", &SdkError::service_error(error, ()))
-    }
 
     #[test]
     fn check_is_as_good_as_the_worst_of_it() {
@@ -429,18 +446,34 @@ mod tests {
     }
 
     #[test]
-    fn refusal_names_the_permission_and_another_answer_its_code() {
-        for code in ["AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"] {
-            assert_eq!(refused(code, "x"), "no permission sns:Publish");
-        }
-        assert_eq!(refused("InternalError", "a\u{202e}b\nc"), r"sns:Publish answered InternalError: a\u{202e}b");
-        assert!(refused("UnrecognizedClientException", "x").contains("the Region isn't enabled"));
+    fn same_seen_of_several_is_one_sentence_with_all_names() {
+        let gone = |name: &str| {
+            let look = Observation::fail(format!("The alarm {name} is gone."));
+            look.of_several(name, "{count} alarms are gone: {names}.")
+                .mend("Do:", format!("aws x --alarm-names {name}"))
+        };
+        let names: Vec<_> = (1..=10).map(|number| format!("A{number}")).collect();
+        let ten = Check::of(&alarms::ALARMS, names.iter().map(|name| gone(name)).collect());
+        assert_eq!(ten.verdict.text(), format!("10 alarms are gone: {}.", names.join(", ")));
+        let command = format!("aws x --alarm-names {}", names.join(" "));
+        assert_eq!(ten.fix, [Step { what: "Do:".into(), command: Some(command) }]);
+        let one = Check::of(&alarms::ALARMS, vec![gone("A"), Observation::pass("B is well.")]);
+        assert_eq!(one.verdict.text(), "The alarm A is gone.");
+        let look = |name: &str, off: bool| match off {
+            true => Observation::warn("x").of_several(name, "{count}: {names}."),
+            false => gone(name),
+        };
+        let mixed = Check::of(&alarms::ALARMS, vec![look("A", true), look("B", false), look("C", true)]);
+        assert_eq!(mixed.verdict.text(), "The alarm B is gone. 2: A, C.");
     }
 
     #[test]
     fn names_that_a_shell_would_act_on_stay_out_of_commands() {
         assert_eq!(plain("alerts-1", "NAME"), "alerts-1");
-        for name in ["a b", "$(x)", "-x", "a;b", "a'b", ""] {
+        assert_eq!(plain("KMS (loss) #1", "NAME"), "'KMS (loss) #1'");
+        let queue = "https://sqs.eu-west-1.amazonaws.com/111122223333/failed";
+        assert_eq!(plain(queue, "QUEUE-URL"), queue);
+        for name in ["$(x)", "-x", "a;b", "a'b", "a & b", "a // b", "see www.example.com", "%PATH%", ""] {
             assert_eq!(plain(name, "NAME"), "NAME");
         }
     }

@@ -14,8 +14,9 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::coverage::alarms::redrive;
 use crate::coverage::proof::Leg;
-use crate::coverage::{About, Check, Observation, Stack, in_region, is_missing, plain, why};
+use crate::coverage::{About, Check, Observation, Stack, in_region, is_missing, why};
 use crate::escape::{inert, name};
 
 /// The event's source and detail-type, which the template's GuardTestRule looks for.
@@ -32,7 +33,7 @@ const OTHERS_HIDDEN: i32 = 1;
 static BUS: About = About { id: "prove-bus", what: "The event bus takes the test.", kind: "AWS::Events::EventBus" };
 static FUNCTION: About = About {
     id: "prove-function",
-    what: "A rule hands the test to the alert function, which runs.",
+    what: "A rule delivers the test to the alert function, which runs.",
     kind: "AWS::Lambda::Function",
 };
 static ALERTS: About =
@@ -104,7 +105,8 @@ impl ProveClients {
         self.read(queue, 0, &mut arrived, guard, id).await.map_err(ProveError::NotSent)?;
         let sent = OffsetDateTime::now_utc();
         if let Err(look) = self.send(id).await {
-            let unknown = |about| Check::of(about, vec![Observation::unknown("This", "the test couldn't be sent")]);
+            let unknown =
+                |about| Check::of(about, vec![Observation::unknown("The result", "the test couldn't be sent")]);
             let mut legs = vec![Check::of(&BUS, vec![look])];
             legs.extend([&FUNCTION, &ALERTS, &FINDINGS].map(unknown));
             return Ok(legs);
@@ -138,10 +140,10 @@ impl ProveClients {
                     Observation::unknown(&format!("Whether the {which} topic delivered it"), reason)
                 }
                 (None, Leg::Subscribed) if ran => Observation::fail(format!(
-                    "The {which} topic swallowed it: the function ran, and nothing arrived within {seconds} s."
+                    "The {which} topic didn't deliver it: the function ran, and nothing arrived within {seconds} s."
                 ))
                 .advise(format!(
-                    "Look at the checks {which}-heard, topics-readable and proof-ready, and at the function's log."
+                    "See the checks {which}-heard, topics-readable and proof-ready, and the function's log."
                 )),
                 (None, Leg::Subscribed) => {
                     Observation::unknown(&format!("Whether the {which} topic delivers"), "the test didn't get that far")
@@ -197,7 +199,7 @@ impl ProveClients {
         Ok(())
     }
 
-    /// Nothing arrived: whether the function ever ran, and where the test lies if it didn't.
+    /// Nothing arrived: whether the function ever ran, and where the test is if it didn't.
     async fn function(&self, guard: &Stack, id: Uuid, sent: OffsetDateTime) -> (Observation, bool) {
         let group = guard.id("AlertLogGroup").unwrap_or_default();
         // The function's log line of a test carries its id.
@@ -227,9 +229,9 @@ impl ProveClients {
         for (logical, meaning) in [
             (
                 "RuleDeadLetterQueue",
-                "EventBridge couldn't hand it to the function: look at the check function-invocable",
+                "EventBridge couldn't deliver it to the function: see the check function-invocable",
             ),
-            ("AlertFailureQueue", "the function failed on it three times: look at its log"),
+            ("AlertFailureQueue", "the function failed on it three times: see its log"),
         ] {
             let Some(url) = guard.id(logical) else { continue };
             let count = self.sqs.get_queue_attributes().queue_url(url);
@@ -241,18 +243,12 @@ impl ProveClients {
             if count.is_some_and(|count| count > 0) {
                 let look =
                     Observation::fail(format!("It didn't come out, and {logical} isn't empty: probably {meaning}."));
-                return (
-                    look.mend(
-                        "See what lies there:",
-                        format!("keyguard redrive --region {} --queue-url {}", guard.region, plain(url, "QUEUE-URL")),
-                    ),
-                    false,
-                );
+                return (look.mend("See what is in it:", redrive(guard, url)), false);
             }
         }
         let nowhere =
-            "The function's log doesn't know it and no failure queue holds it: the rule didn't match or hand it on.";
-        (Observation::fail(nowhere).advise("Look at the checks rules-enabled, rules-match and rules-target."), false)
+            "It isn't in the function's log or a failure queue: the rule didn't match it or didn't deliver it.";
+        (Observation::fail(nowhere).advise("See the checks rules-enabled, rules-match and rules-target."), false)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Do the guard's rules let its signals through to where they should go?
+//! Do the guard's rules deliver its signals to where they should go?
 
 use aws_sdk_eventbridge::Client as EventBridge;
 use aws_sdk_eventbridge::operation::describe_rule::DescribeRuleOutput;
@@ -17,7 +17,7 @@ pub(super) static MATCH: About =
     About { id: "rules-match", what: "The rules' patterns are the template's, whole.", kind: "AWS::Events::Rule" };
 pub(super) static TARGETS: About = About {
     id: "rules-target",
-    what: "The rules hand what they match on, as it is, to where the template says.",
+    what: "The rules deliver what they match, unchanged, to where the template says.",
     kind: "AWS::Events::Rule",
 };
 
@@ -108,20 +108,30 @@ impl<'a> DeployedRule<'a> {
             Ok(described) => described,
             Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {
                 let gone =
-                    Observation::fail(format!("The rule {logical} is gone, so what it matched is no longer seen."));
+                    Observation::fail(format!("The rule {logical} is gone, so what it matched is no longer seen."))
+                        .of_several(
+                            logical,
+                            "{count} rules are gone, so what they matched is no longer seen: {names}.",
+                        );
                 return (vec![restore(gone, self.guard)], Vec::new(), Vec::new());
             }
             Err(error) => {
                 let reason = why("events:DescribeRule", &error);
-                let unknown = |what: &str| vec![Observation::unknown(&format!("{what} the rule {logical}"), &reason)];
-                return (unknown("The state of"), unknown("The pattern of"), Vec::new());
+                let unknown = |what: &str| {
+                    let several = format!("The {what}s of {{count}} rules aren't known: {reason}. They are {{names}}.");
+                    let look = Observation::unknown(&format!("The {what} of the rule {logical}"), &reason);
+                    vec![look.of_several(logical, several)]
+                };
+                return (unknown("state"), unknown("pattern"), Vec::new());
             }
         };
         let targets = match targets {
             Ok(answer) => self.targets(answer.targets()),
             Err(error) => {
                 let reason = why("events:ListTargetsByRule", &error);
-                vec![Observation::unknown(&format!("The target of the rule {logical}"), &reason)]
+                let several = format!("The targets of {{count}} rules aren't known: {reason}. They are {{names}}.");
+                let look = Observation::unknown(&format!("The target of the rule {logical}"), &reason);
+                vec![look.of_several(logical, several)]
             }
         };
         (vec![self.state(&described)], vec![self.matches(&described)], targets)
@@ -138,12 +148,14 @@ impl<'a> DeployedRule<'a> {
         let state = rule.state().map_or("unknown", |state| state.as_str());
         let wanted = self.part.properties.get("State").and_then(Value::as_str).unwrap_or(ON);
         if wanted == state || (wanted == ON && state == ON_FOR_READS) {
-            return Observation::pass(format!("{logical} is {state}."));
+            return Observation::pass(format!("The rule {logical} is {state}."))
+                .of_several(logical, format!("{{count}} rules are {state}: {{names}}."));
         }
         let state = inert(state, 64);
         if wanted == ON {
             let enable = format!("aws events enable-rule {} --name {}", self.place(), plain(self.name, "RULE"));
             Observation::fail(format!("The rule {logical} is {state}, so what it matches is not seen."))
+                .of_several(logical, format!("{{count}} rules are {state}, so what they match is not seen: {{names}}."))
                 .mend("Enable it:", enable)
         } else {
             let say = format!("The rule {logical} is {state}: it doesn't see read-only events, which it is for.");
@@ -177,7 +189,8 @@ impl<'a> DeployedRule<'a> {
             };
             return restore(Observation::fail(say), self.guard);
         }
-        Observation::pass(format!("{logical} matches what it is for."))
+        Observation::pass(format!("The rule {logical} has the template's pattern."))
+            .of_several(logical, "{count} rules have the template's patterns: {names}.")
     }
 
     fn targets(&self, found: &[Target]) -> Vec<Observation> {
@@ -204,10 +217,11 @@ impl<'a> DeployedRule<'a> {
         let what = if is_function { "alert function".to_owned() } else { name(arn, 256) };
         let Some(target) = found.iter().find(|target| target.arn() == arn) else {
             let instead = found.first().map_or("it has none".to_owned(), |other| name(other.arn(), 256));
-            return put_back(Observation::fail(format!(
-                "{}{what} is no target of the rule {logical}: {instead}.",
-                if is_function { "The " } else { "" }
-            )));
+            let the = if is_function { "The " } else { "" };
+            let look = Observation::fail(format!("{the}{what} is no target of the rule {logical}: {instead}."));
+            return put_back(
+                look.of_several(logical, format!("{the}{what} is no target of {{count}} rules: {{names}}.")),
+            );
         };
         let target = as_template(target);
         let same = |property: &str| match (wanted.get(property), target.get(property)) {
@@ -228,7 +242,7 @@ impl<'a> DeployedRule<'a> {
         if !same("RoleArn") {
             let (wanted, found) = (shown(wanted.get("RoleArn")), shown(target.get("RoleArn")));
             return put_back(Observation::fail(format!(
-                "The rule {logical} hands on under the role {found} and not under {wanted}."
+                "The rule {logical} delivers under the role {found} and not under {wanted}."
             )));
         }
         if !same("DeadLetterConfig") {
@@ -244,7 +258,9 @@ impl<'a> DeployedRule<'a> {
                 }
             }));
         }
-        Observation::pass(format!("{logical} hands on."))
+        let the = if is_function { "the " } else { "" };
+        Observation::pass(format!("The rule {logical} delivers to {the}{what}."))
+            .of_several(logical, format!("{{count}} rules deliver to {the}{what}: {{names}}."))
     }
 }
 

@@ -51,7 +51,8 @@ async fn schedule(scheduler: &Scheduler, guard: &Stack, logical: &str, id: &str,
         wanted.entry(property).or_insert(value);
     }
     let Some(property) = different(&wanted, &found) else {
-        return Observation::pass(format!("{logical} is as it should be."));
+        let at = inert(found.get("ScheduleExpression").and_then(Value::as_str).unwrap_or_default(), 100);
+        return Observation::pass(format!("{logical} starts the watch function: {at}."));
     };
     let (wanted, found) = (wanted.get(&property), found.get(&property));
     let say = match (wanted.and_then(Value::as_object), found.and_then(Value::as_object)) {

@@ -7,7 +7,7 @@ use aws_types::SdkConfig;
 use time::OffsetDateTime;
 
 use super::expected::Parts;
-use super::{About, Check, Observation, Verdict, in_region, why};
+use super::{About, Check, Observation, Verdict, in_region, plain, why};
 use crate::escape::inert;
 use crate::key::{Region, is_account_id};
 
@@ -16,6 +16,9 @@ pub(super) static DEPLOYED: About = About {
     what: "The guard's stack is there, complete, and what this version deploys.",
     kind: "AWS::CloudFormation::Stack",
 };
+
+/// The name that the stack gets unless told otherwise.
+pub const DEFAULT_NAME: &str = "kms-key-guard";
 
 /// What the names of an organization's spokes begin with.
 #[cfg(feature = "cli")]
@@ -199,6 +202,11 @@ impl Stack {
         self.id("ChatTopicNotifications")
     }
 
+    /// The e-mail address to subscribe, in a command: the one the stack was deployed with.
+    pub(super) fn address(&self) -> String {
+        plain(self.parameter("AlertEmail").unwrap_or_default(), "name@example.com")
+    }
+
     /// The ARN of something in the guard's account and Region.
     pub(crate) fn arn(&self, service: &str, resource: &str) -> String {
         format!("arn:{}:{service}:{}:{}:{resource}", self.region.partition().name, self.region, self.account)
@@ -219,7 +227,7 @@ pub(super) fn look(guard: &Stack, parts: &Parts) -> Check {
     let look = if complete {
         Observation::pass(format!("The stack {stack} is {status}."))
     } else if guard.is_changing() {
-        Observation::warn(format!("The stack {stack} is being changed ({status}); look again when it is done."))
+        Observation::warn(format!("The stack {stack} is being changed ({status}); check again when it is done."))
     } else {
         Observation::fail(format!("The stack {stack} is {status}.")).mend(
             "See what went wrong, and deploy again:",
@@ -229,8 +237,9 @@ pub(super) fn look(guard: &Stack, parts: &Parts) -> Check {
     Check::of(&DEPLOYED, [vec![look], parts.look(guard)].concat())
 }
 
-/// Why there are no parts, as a check; asks whether the Region is enabled at all.
-pub(super) async fn none(sdk: &SdkConfig, region: &Region, none: &StackError) -> Check {
+/// Why there are no parts, as checks; asks whether the Region is enabled at all, and an operator's doctor whether it holds
+/// keys.
+pub(super) async fn none(sdk: &SdkConfig, region: &Region, none: &StackError) -> Vec<Check> {
     let account = aws_sdk_account::Client::new(sdk);
     let status = account.get_region_opt_status().region_name(region.as_str()).send().await;
     let status = status.ok().and_then(|answer| answer.region_opt_status().map(|status| status.as_str().to_owned()));
@@ -239,19 +248,22 @@ pub(super) async fn none(sdk: &SdkConfig, region: &Region, none: &StackError) ->
             format!("The Region {region} is not enabled for this account ({status}), so there is nothing to guard.");
         let look = Observation::fail(say)
             .mend("Leave it out, or enable it:", format!("aws account enable-region --region-name {region}"));
-        return Check::of(&DEPLOYED, vec![look]);
+        return vec![Check::of(&DEPLOYED, vec![look])];
     }
     let said = none.to_string();
     let mut letters = said.chars();
     let first = letters.next().map(|first| first.to_ascii_uppercase());
     let sentence: String = first.into_iter().chain(letters).chain(['.']).collect();
     let look = match none {
-        StackError::Missing { .. } => Observation::fail(sentence).advise(format!(
-            "Deploy it there (make deploy, with the Region {region}), or name its stack with --stack-name."
-        )),
+        StackError::Missing { .. } => Observation::fail(sentence)
+            .mend("Deploy it there, or name its stack with --stack-name:", format!("make deploy REGION={region}")),
         StackError::Unreadable { .. } => Observation::new(Verdict::Unknown(sentence)),
     };
-    Check::of(&DEPLOYED, vec![look])
+    #[cfg(feature = "cli")]
+    if let StackError::Missing { .. } = none {
+        return vec![Check::of(&DEPLOYED, vec![look]), super::keys::look(sdk, region).await];
+    }
+    vec![Check::of(&DEPLOYED, vec![look])]
 }
 
 pub(super) async fn enabled_regions(sdk: &SdkConfig) -> Result<Vec<Region>, String> {

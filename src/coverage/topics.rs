@@ -13,7 +13,7 @@ use crate::policy::{AccessRequest, Answer};
 
 pub(super) static ALERTS: About = About {
     id: "alerts-heard",
-    what: "The alerts topic exists, takes what the guard and its alarms publish, and somebody has confirmed a subscription that severe alerts pass.",
+    what: "The alerts topic exists, takes what the guard and its alarms publish, and somebody has confirmed a subscription that lets severe alerts through.",
     kind: "AWS::SNS::Topic",
 };
 pub(super) static FINDINGS: About = About {
@@ -103,8 +103,8 @@ async fn topic(sns: &Sns, guard: &Stack, which: &str) -> Seen {
 /// Who listens to a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Audience {
-    /// So many confirmed subscriptions, and who hasn't answered the confirmation message.
-    Confirmed(usize, Vec<String>),
+    /// The confirmed subscriptions, and who hasn't answered the confirmation message.
+    Confirmed(Vec<String>, Vec<String>),
     /// So many confirmed subscriptions, and the filter policies of all of them keep out what matters.
     Filtered(usize),
     /// Nobody, but these haven't answered the confirmation message.
@@ -125,25 +125,27 @@ pub(super) async fn audience(sns: &Sns, guard: &Stack, topic: &str, lets: impl F
     while let Some(subscription) = pages.next().await {
         match subscription {
             // Instead of an ARN there is PendingConfirmation, or Deleted.
-            Ok(subscription) => match subscription.subscription_arn() {
-                Some(_) if subscription.endpoint().is_some_and(|endpoint| guard.is_proof(endpoint)) => {}
-                Some(arn) if arn.starts_with("arn:") => confirmed.push(arn.to_owned()),
-                Some("PendingConfirmation") => {
-                    let (protocol, endpoint) = (subscription.protocol(), subscription.endpoint());
-                    pending.push(name(&[protocol, endpoint].map(Option::unwrap_or_default).join(" "), 256));
+            Ok(subscription) => {
+                let (protocol, endpoint) = (subscription.protocol(), subscription.endpoint());
+                let (protocol, endpoint) = (protocol.unwrap_or_default(), endpoint.unwrap_or_default());
+                let address = format!("{} {}", name(protocol, 64), name(endpoint, 256));
+                match subscription.subscription_arn() {
+                    Some(_) if guard.is_proof(endpoint) => {}
+                    Some(arn) if arn.starts_with("arn:") => confirmed.push((arn.to_owned(), address)),
+                    Some("PendingConfirmation") => pending.push(address),
+                    _ => {}
                 }
-                _ => {}
-            },
+            }
             Err(error) if is_missing(&error) => return Audience::NoTopic,
             Err(error) => return Audience::Unknown(why("sns:ListSubscriptionsByTopic", &error)),
         }
     }
-    for subscription in &confirmed {
+    for (subscription, _) in &confirmed {
         match sns.get_subscription_attributes().subscription_arn(subscription).send().await {
             Ok(answer) => {
                 let filter = Filter::of(&answer.attributes.unwrap_or_default());
                 if filter.is_none_or(|filter| lets(&filter)) {
-                    return Audience::Confirmed(confirmed.len(), pending);
+                    return Audience::Confirmed(confirmed.into_iter().map(|(_, address)| address).collect(), pending);
                 }
             }
             // Removed meanwhile.
@@ -158,7 +160,7 @@ pub(super) async fn audience(sns: &Sns, guard: &Stack, topic: &str, lets: impl F
     }
 }
 
-/// Who hears the alarms that tell each of these topics.
+/// Who receives the alarms that notify each of these topics.
 pub(super) async fn audiences(
     sns: &Sns,
     guard: &Stack,
@@ -184,18 +186,22 @@ fn heard(guard: &Stack, which: &str, arn: &str, audience: Audience) -> Observati
         let (what, endpoint) = if which == "alerts" {
             (
                 "Subscribe, and answer the message that comes:",
-                "--protocol email --notification-endpoint name@example.com",
+                format!("--protocol email --notification-endpoint {}", guard.address()),
             )
         } else {
-            ("Subscribe a queue, if machines shall read it:", "--protocol sqs --notification-endpoint QUEUE-ARN")
+            (
+                "Subscribe a queue, if machines are to read it:",
+                "--protocol sqs --notification-endpoint QUEUE-ARN".to_owned(),
+            )
         };
         let command = format!("aws sns subscribe --region {region} --topic-arn {} {endpoint}", plain(arn, "TOPIC-ARN"));
         look.mend(what, command)
     };
     match audience {
-        Audience::Confirmed(count, pending) => {
-            let subscriptions = if count == 1 { "subscription" } else { "subscriptions" };
-            let say = format!("The {which} topic has {count} confirmed {subscriptions}");
+        Audience::Confirmed(confirmed, pending) => {
+            let subscriptions = if confirmed.len() == 1 { "subscription" } else { "subscriptions" };
+            let addresses = some(&confirmed);
+            let say = format!("The {which} topic has {} confirmed {subscriptions} ({addresses})", confirmed.len());
             if pending.is_empty() {
                 Observation::pass(format!("{say}."))
             } else {
@@ -204,7 +210,7 @@ fn heard(guard: &Stack, which: &str, arn: &str, audience: Audience) -> Observati
             }
         }
         Audience::Filtered(count) => subscribe(bad(format!(
-            "Nobody hears a severe alert through the {which} topic: the filter policies of all {count} confirmed subscriptions keep out everything that is High or Critical."
+            "No severe alert gets through the {which} topic: the filter policies of all {count} confirmed subscriptions keep out everything that is High or Critical."
         ))),
         Audience::Pending(pending) => subscribe(bad(format!(
             "Nobody has confirmed a subscription to the {which} topic: pending confirmation is {}.",
@@ -278,7 +284,10 @@ fn may_publish(guard: &Stack, which: &str, arn: &str, attributes: &HashMap<Strin
 }
 
 async fn encrypted(kms: &Kms, which: &str, guard: &Stack, key: Option<&str>) -> Observation {
-    let Some(key) = key else { return Observation::pass(format!("The {which} topic is under no key of KMS.")) };
+    let Some(key) = key else {
+        return Observation::pass(format!("The {which} topic isn't encrypted under a KMS key."))
+            .of_several(which, "Neither topic is encrypted under a KMS key ({names}).");
+    };
     let shown = name(key, 256);
     if key.ends_with("alias/aws/sns") {
         let managed = format!("The {which} topic is encrypted under alias/aws/sns");
@@ -308,7 +317,7 @@ async fn encrypted(kms: &Kms, which: &str, guard: &Stack, key: Option<&str>) -> 
     let state = metadata.and_then(|key| key.key_state()).map_or("unknown", |state| state.as_str());
     if state == "Enabled" {
         return Observation::warn(format!(
-            "The {which} topic is encrypted under the customer key {shown}: who disables that key silences the guard."
+            "The {which} topic is encrypted under the customer key {shown}: whoever disables that key silences the guard."
         ))
         .mend("Take the encryption off:", take_off(guard, which));
     }

@@ -1,4 +1,4 @@
-//! Does a trail record what the guard lives on? Without one no call to KMS reaches EventBridge.
+//! Does a trail record what the guard depends on? Without one no call to KMS reaches EventBridge.
 //! <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event-cloudtrail.html>
 
 use aws_sdk_cloudtrail::Client;
@@ -166,17 +166,14 @@ fn logging(trails: &[Trail], guard: &Stack) -> Check {
         let look = Observation::fail(format!(
             "No trail covers {region}, so no call to KMS reaches the guard; only what KMS announces itself does."
         ));
-        let create = "aws cloudtrail create-trail --region {region} --name management --is-multi-region-trail --s3-bucket-name BUCKET";
-        let look = look
-            .mend(
-                "Create a trail; put in a bucket whose policy lets CloudTrail write:",
-                create.replace("{region}", region.as_str()),
-            )
-            .mend("Start it:", format!("aws cloudtrail start-logging --region {region} --name management"));
-        return Check::of(&LOGGING, vec![look]);
+        return Check::of(&LOGGING, vec![create(look, guard)]);
     }
     if let Some(trail) = trails.iter().find(|trail| trail.logging == Ok(true)) {
-        return Check::of(&LOGGING, vec![Observation::pass(format!("The trail {} is logging.", trail.name()))]);
+        let home = name(&trail.home, 64);
+        return Check::of(
+            &LOGGING,
+            vec![Observation::pass(format!("The trail {} (home Region {home}) is logging.", trail.name()))],
+        );
     }
     let looks = trails.iter().map(|trail| match &trail.logging {
         Err(reason) => Observation::unknown(&format!("Whether the trail {} is logging", trail.name()), reason).mend(
@@ -192,6 +189,55 @@ fn logging(trails: &[Trail], guard: &Stack) -> Check {
         looks.retain(|look| matches!(look.verdict, super::Verdict::Unknown(_)));
     }
     Check::of(&LOGGING, looks)
+}
+
+/// A trail in a bucket of its own, with the bucket policy that CloudTrail asks for.
+/// <https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-s3-bucket-policy-for-cloudtrail.html>
+fn create(look: Observation, guard: &Stack) -> Observation {
+    let Stack { region, account, .. } = guard;
+    let partition = region.partition().name;
+    let bucket = format!("cloudtrail-management-{account}-{region}");
+    let trail = guard.arn("cloudtrail", "trail/management");
+    let allow = |sid: &str, action: &str, resource: &str, only: Value| {
+        json!({
+            "Sid": sid,
+            "Effect": "Allow",
+            "Principal": {"Service": "cloudtrail.amazonaws.com"},
+            "Action": action,
+            "Resource": resource,
+            "Condition": {"StringEquals": only},
+        })
+    };
+    let arn = format!("arn:{partition}:s3:::{bucket}");
+    let policy = json!({"Version": "2012-10-17", "Statement": [
+        allow("CloudTrailChecks", "s3:GetBucketAcl", &arn, json!({"aws:SourceArn": trail})),
+        allow(
+            "CloudTrailWrites",
+            "s3:PutObject",
+            &format!("{arn}/AWSLogs/{account}/*"),
+            json!({"aws:SourceArn": trail, "s3:x-amz-acl": "bucket-owner-full-control"}),
+        ),
+    ]});
+    // S3's first Region is the one that a bucket gets without a constraint, and can't be named as one.
+    let place = match region.as_str() {
+        "us-east-1" => String::new(),
+        region => format!(" --create-bucket-configuration LocationConstraint={region}"),
+    };
+    look.mend(
+        "Create a bucket for a trail,",
+        format!("aws s3api create-bucket --region {region} --bucket {bucket}{place}"),
+    )
+    .mend(
+        "let CloudTrail write there,",
+        format!("aws s3api put-bucket-policy --region {region} --bucket {bucket} --policy '{policy}'"),
+    )
+    .mend(
+        "create the trail,",
+        format!(
+            "aws cloudtrail create-trail --region {region} --name management --is-multi-region-trail --s3-bucket-name {bucket}"
+        ),
+    )
+    .mend("and start it:", format!("aws cloudtrail start-logging --region {region} --name management"))
 }
 
 fn records(trails: &[Trail], guard: &Stack) -> Check {
@@ -245,10 +291,13 @@ fn record(trail: &Trail, guard: &Stack) -> Observation {
         return mended(Observation::fail(format!("The trail {shown} {what}.")), true);
     }
     if !chosen.judged.log(Management::TAMPERING) {
-        let what = "records KMS and not EventBridge, so nobody is told when a rule of the guard is switched off";
+        let what = "records KMS and not EventBridge, so nobody learns when a rule of the guard is switched off";
         return mended(Observation::warn(format!("The trail {shown} {what}.")), false);
     }
-    Observation::pass(format!("The trail {shown} records them."))
+    Observation::pass(format!(
+        "The trail {shown} records the {} calls to KMS that the guard looks for, and changes of its rules.",
+        rules::CALLS.len()
+    ))
 }
 
 /// The command that lets the trail's selectors through what is missing and leaves the rest as it is.
@@ -278,14 +327,18 @@ fn delivers(trails: &[Trail]) -> Check {
     let looks = known.iter().flat_map(|trail| {
         trail.errors.iter().map(|(to, error)| {
             Observation::warn(format!("The trail {} fails to deliver to {to}: {error}.", trail.name())).mend(
-                "See since when, and mend the policy or the role that it writes with:",
+                "See since when, and fix the policy or the role that it writes with:",
                 format!("aws cloudtrail get-trail-status {}", trail.address("--name")),
             )
         })
     });
     let mut looks: Vec<_> = looks.collect();
     if looks.is_empty() {
-        looks.push(Observation::pass("No trail reports a failed delivery."));
+        looks.extend(known.iter().map(|trail| {
+            let name = trail.name();
+            Observation::pass(format!("The trail {name} reports no failed delivery."))
+                .of_several(&name, "None of {count} trails reports a failed delivery: {names}.")
+        }));
     }
     Check::of(&DELIVERS, looks)
 }
@@ -498,7 +551,11 @@ mod tests {
         let (_, found) = checks(&client, &guard).await;
         for (check, action) in found.iter().zip(["cloudtrail:GetTrailStatus", "cloudtrail:GetEventSelectors"]) {
             assert_eq!(check.verdict.name(), "unknown");
-            assert!(check.verdict.text().ends_with(&format!("no permission {action}.")), "{}", check.verdict.text());
+            assert!(
+                check.verdict.text().ends_with(&format!("no permission for {action}.")),
+                "{}",
+                check.verdict.text()
+            );
             assert!(check.fix[0].what.contains(OWNER));
         }
         // AWS says that nobody has changed its selectors, and then it records everything.
@@ -512,7 +569,7 @@ mod tests {
         let none = mock!(Client::describe_trails).then_error(|| DescribeTrailsError::generic(denied()));
         for (verdict, text) in verdicts(&[none], &Stack::example(&[])).await {
             assert_eq!(verdict, "unknown");
-            assert!(text.ends_with("no permission cloudtrail:DescribeTrails."), "{text}");
+            assert!(text.ends_with("no permission for cloudtrail:DescribeTrails."), "{text}");
         }
     }
 

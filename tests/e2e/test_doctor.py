@@ -1,10 +1,16 @@
 """`keyguard doctor`: each blind spot, made for real, is named, and the commands it gives fix it."""
 
+import fcntl
 import json
+import os
+import pty
 import shlex
 import signal
+import struct
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +22,7 @@ import pytest
 from local import aws as local
 from local import release
 from local.aws import ACCOUNT, REGION, ROOT, STACK, Inbox, LocalAws, environment
-from local.build import ARCHITECTURE, BUILD, LOGS
+from local.build import ARCHITECTURE, BUILD, LOGS, STATE
 from local.release import FUNCTIONS
 
 from .conftest import Guarded
@@ -634,7 +640,7 @@ NAMED = {
     ),
     "subscription never confirmed": (
         lambda p: unsubscribed(p, "AlertsTopicArn", "people", instead="on-call@example.com"),
-        {"alerts-heard": ("fail", "pending confirmation is \"email on-call@example.com\""), "alarms-live": ("fail", DEAF),
+        {"alerts-heard": ("fail", "pending confirmation is email on-call@example.com"), "alarms-live": ("fail", DEAF),
          "cis-alarm": ("warn", DEAF)},
     ),
     "severe alerts filtered": (
@@ -650,7 +656,7 @@ NAMED = {
          "cis-alarm": ("warn", "every subscription's filter policy keeps it out")},
     ),
     "one more subscription pending": (
-        one_more_pending, {"alerts-heard": ("warn", "1 confirmed subscription; pending confirmation: \"email late@example.com\"")},
+        one_more_pending, {"alerts-heard": ("warn", f"(sqs arn:aws:sqs:{REGION}:{ACCOUNT}:people); pending confirmation: email late@example.com")},
     ),
     "no machine subscribed": (
         lambda p: unsubscribed(p, "FindingsTopicArn", "machines"),
@@ -668,7 +674,7 @@ NAMED = {
     ),
     "event left behind": (
         event_left_behind,
-        {"failures-empty": ("fail", "events that nobody was told of wait in the queue AlertFailureQueue.")},
+        {"failures-empty": ("fail", "events that no alert was sent for are in the queue AlertFailureQueue.")},
     ),
     "self-checks off": (
         self_checks_off, {"self-check-follows": ("fail", "SelfCheckSource is Disabl")},
@@ -739,6 +745,20 @@ def test_blind_spot_is_named(patient: Patient, spot: str) -> None:
     assert patient.doctor().not_well() == {}
 
 
+def test_trail_that_is_missing_is_created_by_the_commands(patient: Patient) -> None:
+    with no_trail(patient):
+        fix = patient.doctor()["trail-logging"]["fix"]
+        for step in fix:
+            paste(patient, step["command"])
+        assert len(fix) == 4
+        trails, s3 = patient.aws.client("cloudtrail"), patient.aws.client("s3")
+        (trail,) = trails.describe_trails()["trailList"]
+        assert patient.doctor()["trail-logging"]["verdict"] == "pass"
+        policy = json.loads(s3.get_bucket_policy(Bucket=trail["S3BucketName"])["Policy"])
+        assert {statement["Condition"]["StringEquals"]["aws:SourceArn"] for statement in policy["Statement"]} == {trail["TrailARN"]}
+        trails.delete_trail(Name="management")
+
+
 @pytest.fixture
 def tidy(patient: Patient) -> Patient:
     """What the tests before left in the queues is taken away."""
@@ -759,19 +779,52 @@ def test_region_without_the_guard_fails(patient: Patient) -> None:
     assert "There is no stack kms-key-guard in eu-central-1" in diagnosis["guard-deployed"]["text"]
 
 
-def test_all_regions_come_in_one_table(tidy: Patient) -> None:
-    command = [KEYGUARD, "doctor", "--region", "all"]
-    run = subprocess.run(
-        command, env=environment(**tidy.aws.environment()), capture_output=True, text=True, timeout=300
-    )
-    assert run.returncode == 1, run.stderr
-    table = run.stdout.split("\n\n")[0].splitlines()
-    assert table[0].split() == ["REGION", "PASS", "WARN", "UNKNOWN", "FAIL", "NOT", "WELL"]
-    rows = {line.split()[0]: line.split()[1:] for line in table[1:]}
+def test_all_regions_come_in_one_table_and_unguarded_ones_fail_if_they_hold_customer_keys(tidy: Patient) -> None:
+    def look() -> tuple[int, dict[str, list[str]], str]:
+        command = [KEYGUARD, "doctor", "--region", "all"]
+        env = environment(**tidy.aws.environment(role="keyguard-doctor"))
+        run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+        table = run.stdout.split("\n\n")[0].splitlines()
+        assert table[0].split() == ["REGION", "PASS", "WARN", "UNKNOWN", "FAIL", "PROBLEMS"], run.stderr
+        return run.returncode, {line.split()[0]: line.split(maxsplit=5)[1:] for line in table[1:]}, run.stdout
+
+    status, rows, text = look()
+    assert status == 0, text
     assert len(rows) >= 17 and list(rows) == sorted(rows)
     assert rows[REGION][1:4] == ["0", "0", "0"]
-    assert rows["us-east-1"] == ["0", "0", "0", "1", "guard-deployed"]
-    assert "\x1b" not in run.stdout
+    assert rows["us-east-1"] == ["1", "1", "0", "0", "no guard, holds no customer key"]
+    assert "\x1b" not in text
+
+    kms = tidy.aws.client("kms", region="us-east-1")
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    status, rows, text = look()
+    kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+    assert (status, rows["us-east-1"]) == (1, ["0", "0", "0", "2", "no guard, holds customer keys"])
+    assert f"The customer key {key} in us-east-1 is unguarded." in text and "make deploy REGION=us-east-1" in text
+
+
+def test_report_fits_a_terminal_of_80_columns(tidy: Patient) -> None:
+    columns, lines = 80, []
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    env = environment(**tidy.aws.environment(role="keyguard-doctor"), NO_COLOR="1", TERM="xterm")
+    process = subprocess.Popen([KEYGUARD, "doctor"], env=env, stdin=subprocess.DEVNULL, stdout=its, stderr=subprocess.PIPE)
+    os.close(its)
+    try:
+        with os.fdopen(ours, errors="replace") as terminal:
+            try:
+                for line in terminal:
+                    lines.append(line.rstrip())
+            except OSError:
+                pass  # Linux's way to say that nobody writes there any more.
+    finally:
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert max(map(len, lines)) <= columns and len(lines) > 18 + 2
+    text = " ".join(" ".join(lines).split())
+    assert f"The alerts topic has 1 confirmed subscription (sqs arn:aws:sqs:{REGION}:{ACCOUNT}:people)." in text
+    assert "The trail management" in text and "rules have the template's patterns: " in text
+    (STATE / "doctor-80.txt").write_text("\n".join(lines) + "\n")
 
 
 def test_another_account_is_looked_at_through_a_role(tidy: Patient) -> None:
@@ -789,7 +842,7 @@ def test_role_that_may_not_be_assumed_is_one_error(patient: Patient) -> None:
     env = environment(**patient.aws.environment("444455556666"))
     run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
     assert (run.returncode, run.stdout) == (2, "")
-    assert run.stderr.startswith("keyguard: your credentials can't be used:")
+    assert run.stderr.startswith("keyguard: the role can't be assumed: ") and run.stderr.count("\n") == 1
 
 
 def test_wrong_options_are_refused(patient: Patient) -> None:
@@ -893,7 +946,7 @@ def test_proof_names_the_rule_that_swallowed_it(tidy: Patient) -> None:
     diagnosis = tidy.doctor("--prove", "--timeout", "5")
     events.enable_rule(Name=rule)
     assert (diagnosis.status, diagnosis["prove-bus"]["verdict"]) == (1, "pass")
-    assert "the rule didn't match or hand it on" in diagnosis["prove-function"]["text"]
+    assert "the rule didn't match it or didn't deliver it" in diagnosis["prove-function"]["text"]
     assert diagnosis["prove-alerts"]["verdict"] == "unknown"
 
 

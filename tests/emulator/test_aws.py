@@ -226,6 +226,20 @@ def test_services_events_come_in_only_by_the_back_door(account: Account) -> None
     assert (event["detail-type"], event["resources"], event["account"]) == ("KMS CMK Deletion", ["arn"], account.id)
 
 
+def test_rule_transforms_an_event_for_a_topic_and_gives_it_no_subject(account: Account) -> None:
+    topic = account.client("sns").create_topic(Name="sentences")["TopicArn"]
+    inbox = account.aws.inbox(topic, "sentences", account=account.id, region=REGION)
+    transformer = {
+        "InputPathsMap": {"call": "$.detail.eventName", "place": "$.detail.awsRegion"},
+        "InputTemplate": '"<call> was called in <place>."',
+    }
+    account.events.put_targets(Rule="kms", Targets=[{"Id": "topic", "Arn": topic, "InputTransformer": transformer}])
+    account.key()
+    mail = inbox.next()
+    # As a sentence in JSON, which it is.
+    assert (mail.subject, mail.body) == ("", f'"CreateKey was called in {REGION}."')
+
+
 def test_an_email_subscription_waits_for_its_confirmation(account: Account) -> None:
     sns, address = account.client("sns"), "people@example.com"
     topic = sns.create_topic(Name="topic")["TopicArn"]

@@ -20,6 +20,9 @@ struct Aws {
     requests: Arc<Mutex<Vec<Request>>>,
     messages: Arc<Mutex<Vec<String>>>,
     function_fails: bool,
+    has_no_stack: bool,
+    /// What STS says is wrong with the credentials.
+    wrong_credentials: Option<&'static str>,
 }
 
 impl Aws {
@@ -74,7 +77,17 @@ impl Aws {
 
     fn of(&self, asked: &str) -> (u16, &'static str, String) {
         let done = |answer: String| (200, "", answer);
+        let refused = |status, code: &str, message: &str| {
+            let error = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
+            (status, "", format!("<ErrorResponse>{error}</ErrorResponse>"))
+        };
         match asked.split(' ').next().unwrap() {
+            "GetCallerIdentity" if self.wrong_credentials.is_some() => {
+                refused(403, self.wrong_credentials.unwrap(), "The security token is wrong")
+            }
+            "DescribeStacks" if self.has_no_stack => {
+                refused(400, "ValidationError", "Stack with id kms-key-guard does not exist")
+            }
             "GetCallerIdentity" => done(format!(
                 "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:sts::{ACCOUNT}:assumed-role/admin/alice\
                  </Arn><Account>{ACCOUNT}</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
@@ -140,23 +153,36 @@ impl Aws {
             format!("[profile {name}]\naws_access_key_id = {key}\naws_secret_access_key = secret\nregion = eu-west-1\n")
         };
         std::fs::write(&config, profile("other", OF_PROFILE) + &profile("prod", "AKIAPROD")).unwrap();
-        let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_keyguard"))
-            .args(arguments)
-            .env_clear()
-            .envs([
-                ("AWS_ENDPOINT_URL", self.start().as_str()),
+        let address = self.start();
+        let run = keyguard(
+            arguments,
+            &[
+                ("AWS_ENDPOINT_URL", &address),
                 ("AWS_ACCESS_KEY_ID", OF_ENVIRONMENT),
                 ("AWS_SECRET_ACCESS_KEY", "secret"),
-                ("AWS_REGION", "eu-west-1"),
-                ("AWS_EC2_METADATA_DISABLED", "true"),
                 ("AWS_CONFIG_FILE", config.to_str().unwrap()),
-                ("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent"),
-            ])
-            .output()
-            .unwrap();
+            ],
+        );
         std::fs::remove_file(config).unwrap();
-        (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+        run
     }
+}
+
+/// Runs the command line with these variables and no others that matter.
+fn keyguard(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_keyguard"))
+        .args(arguments)
+        .env_clear()
+        .envs([
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("AWS_CONFIG_FILE", "/nonexistent"),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent"),
+        ])
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
 fn failed_in(function: &str) -> String {
@@ -251,4 +277,90 @@ fn function_may_be_named_and_what_is_not_of_this_account_region_or_stack_is_refu
         assert_eq!((status, out.as_str()), (Some(2), ""));
         assert!(aws.asked("ReceiveMessage").is_empty() && aws.asked("/").is_empty());
     }
+}
+
+/// Whatever looks at an account before anything else.
+const LOOKING: [&[&str]; 3] = [&["doctor"], &["sweep"], &["redrive", "--queue-url", QUEUE]];
+
+fn is_one_sentence(command: &[&str], variables: &[(&str, &str)], says: &str) {
+    let (status, out, error) = keyguard(command, variables);
+    let lines: Vec<_> = error.lines().collect();
+    assert_eq!((status, out.as_str(), lines.len()), (Some(2), "", 1), "{error}");
+    assert!(error.starts_with("keyguard: ") && error.contains(says), "{error}");
+    for internal in ["DispatchFailure", "ConnectorError", "{ ", "::", r"\u{a}"] {
+        assert!(!error.contains(internal), "{error}");
+    }
+}
+
+#[test]
+fn credentials_that_are_missing_or_wrong_are_one_sentence_that_says_what_to_do() {
+    for command in LOOKING {
+        is_one_sentence(command, &[("HOME", "/nonexistent")], "there are no AWS credentials: name a profile");
+    }
+    for (code, says) in [
+        ("ExpiredToken", "has expired: sign in again, or get new ones (sts:GetCallerIdentity answered ExpiredToken)"),
+        ("InvalidClientTokenId", "they are wrong or were deleted"),
+        ("SignatureDoesNotMatch", "the secret access key is wrong"),
+    ] {
+        let aws = Aws { wrong_credentials: Some(code), ..Aws::default() };
+        let (status, out, error) = aws.keyguard(&["sweep"]);
+        assert_eq!((status, out.as_str(), error.lines().count()), (Some(2), "", 1));
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn profile_whose_sign_in_is_missing_says_how_to_sign_in() {
+    let config = std::env::temp_dir().join(format!("keyguard-{}-sso", std::process::id()));
+    let text = "[profile corp]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = audit\n\
+                [sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://example.awsapps.com/start\n";
+    std::fs::write(&config, text).unwrap();
+    let variables = [("AWS_CONFIG_FILE", config.to_str().unwrap()), ("HOME", "/nonexistent")];
+    is_one_sentence(&["doctor", "--profile", "corp"], &variables, "run aws sso login, with the same --profile");
+    std::fs::remove_file(config).unwrap();
+}
+
+#[test]
+fn aws_that_cannot_be_reached_is_one_sentence_that_says_why() {
+    let credentials = [("AWS_ACCESS_KEY_ID", OF_ENVIRONMENT), ("AWS_SECRET_ACCESS_KEY", "secret")];
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Longer than a part of a name may be, so that nobody is asked for it.
+    let nowhere = format!("http://{}.invalid", "x".repeat(64));
+    for (address, says) in [
+        (format!("http://{closed}"), "the service sts can't be reached: the other side refused the connection"),
+        (nowhere, "the address of the service sts can't be found: check the name of the Region"),
+    ] {
+        is_one_sentence(&["doctor"], &[credentials.as_slice(), &[("AWS_ENDPOINT_URL", &address)]].concat(), says);
+    }
+}
+
+#[test]
+fn stack_that_is_missing_is_named_with_what_deploys_it() {
+    let aws = Aws { has_no_stack: true, ..Aws::default() };
+    let (status, out, error) = aws.keyguard(&["redrive", "--queue-url", QUEUE]);
+    assert_eq!((status, out.as_str()), (Some(2), ""));
+    assert!(
+        error.contains("there is no stack kms-key-guard in eu-west-1: KMS Key Guard isn't deployed there"),
+        "{error}"
+    );
+    assert!(error.contains("name the stack with --stack-name"), "{error}");
+
+    let (status, out, _) = aws.keyguard(&["doctor", "--profile", "other"]);
+    assert_eq!(status, Some(1));
+    assert!(out.contains("      make deploy REGION=eu-west-1 PROFILE=other\n"), "{out}");
+    let (_, out, _) = aws.keyguard(&["doctor", "--format", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["regions"][0]["checks"][0]["fix"][0]["command"], "make deploy REGION=eu-west-1");
+}
+
+#[test]
+fn what_may_not_be_asked_is_unknown_with_the_permission_and_the_policy_that_grants_it() {
+    let (status, out, error) = Aws::default().keyguard(&["doctor"]);
+    assert_eq!(status, Some(1), "{error}");
+    assert!(out.contains("Whether a trail logs isn't known: no permission for cloudtrail:DescribeTrails."), "{out}");
+    assert!(out.contains("\nMissing permissions: docs/policies/doctor.json grants all that doctor needs"), "{out}");
+    assert!(!out.contains("got no answer") && !out.contains("{ "), "{out}");
+    let (status, _, error) = Aws::default().keyguard(&["sweep"]);
+    assert_eq!(status, Some(2));
+    assert!(error.contains("the keys can't be listed: no permission; docs/policies/sweep.json"), "{error}");
 }

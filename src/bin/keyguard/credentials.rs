@@ -8,19 +8,19 @@ use kms_key_guard::config::is_role;
 use kms_key_guard::key::Region;
 use kms_key_guard::{aws, coverage};
 
-/// How many Regions are looked at side by side.
+/// How many Regions are checked side by side.
 pub const SIDE_BY_SIDE: usize = 6;
 
-/// Options for whatever looks at AWS.
+/// Options for whatever reads from AWS.
 #[derive(clap::Args)]
 pub struct Access {
-    /// A Region to look at, or all that are enabled; repeatable. Without it, the configured one
+    /// A Region, or all that are enabled for the account; repeatable. Without it, the configured one
     #[arg(long = "region", value_name = "REGION", value_parser = place)]
     regions: Vec<RegionChoice>,
     /// The profile of your AWS configuration; it wins over credentials in the environment
     #[arg(long)]
     profile: Option<String>,
-    /// A role to look with, such as another account's
+    /// A role to assume first, such as another account's
     #[arg(long, value_name = "ARN", value_parser = role)]
     role_arn: Option<String>,
 }
@@ -50,6 +50,15 @@ impl Access {
         let sdk = self.credentials(session).await.map_err(io::Error::other)?;
         let regions = self.regions(&sdk).await.map_err(io::Error::other)?;
         Ok((sdk, regions))
+    }
+
+    /// A command with the profile that this one was run with.
+    pub fn paste(&self, command: &str) -> String {
+        let Some(profile) = &self.profile else { return command.to_owned() };
+        match command.split(' ').next() {
+            Some("make") => format!("{command} PROFILE={}", quoted(profile)),
+            _ => format!("{command} --profile {}", quoted(profile)),
+        }
     }
 
     /// Whether all Regions were asked for.
@@ -82,7 +91,7 @@ impl Access {
             match place {
                 RegionChoice::One(region) => regions.push(region.clone()),
                 RegionChoice::All => regions.extend(coverage::enabled_regions(sdk).await.map_err(|reason| {
-                    format!("which Regions are enabled can't be told ({reason}): name them with --region")
+                    format!("the enabled Regions aren't known ({reason}): name the Regions with --region")
                 })?),
             }
         }
@@ -97,7 +106,7 @@ impl Access {
 
 /// The account of the credentials, which shows whether they work at all.
 pub async fn account(sdk: &SdkConfig) -> Result<String, String> {
-    let caller = coverage::caller(sdk).await.map_err(|reason| format!("your credentials can't be used: {reason}"))?;
+    let caller = coverage::caller(sdk).await?;
     // arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION
     Ok(caller.split(':').nth(4).unwrap_or_default().to_owned())
 }
@@ -117,7 +126,17 @@ pub fn stack(name: &str) -> Result<String, String> {
     if letter && rest { Ok(name.to_owned()) } else { Err("it takes a stack's name, such as kms-key-guard".to_owned()) }
 }
 
-/// Shown on a terminal while several Regions are looked at.
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.@+=/".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// Shown on a terminal while several Regions are checked.
 pub fn progress(regions: usize) -> ProgressBar {
     if regions < 2 || !io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -11,6 +11,7 @@ mod generate;
 mod redrive;
 mod replay;
 mod sweep;
+mod terminal;
 
 use std::io;
 use std::process::ExitCode;
@@ -23,7 +24,7 @@ const VERSION: &str = match option_env!("KEYGUARD_VERSION") {
     None => env!("CARGO_PKG_VERSION"),
 };
 
-/// Tells when a KMS key is on its way to being lost.
+/// Alerts on KMS keys that are about to be lost.
 #[derive(Parser)]
 #[command(name = "keyguard", version = VERSION)]
 struct Cli {
@@ -33,16 +34,16 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run CloudTrail from files through the detections: what would the guard have said?
+    /// Run CloudTrail's files through the detections: what would the guard have reported?
     #[command(after_help = replay::EXAMPLES)]
     Replay(replay::ReplayOptions),
-    /// Send the events in a failure queue through the alert function again; shows them only, unless --yes
+    /// Send the events in a failure queue to the function again; only lists them, unless --yes
     #[command(after_help = redrive::EXAMPLES)]
     Redrive(redrive::RedriveOptions),
-    /// Look whether the guard can see and is heard, and say what mends it
+    /// Check that the guard works and its alerts reach someone, and print the commands that fix what doesn't
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::DoctorOptions),
-    /// List the KMS keys that can't be used or are about to be lost, the least time left first
+    /// List the KMS keys that can't be used or are about to be lost, with the commands that save them
     #[command(after_help = sweep::EXAMPLES)]
     Sweep(sweep::SweepOptions),
     /// Write the shell completions and man pages that a release holds
@@ -70,7 +71,7 @@ fn main() -> ExitCode {
         // Whoever reads the output has seen enough, as in `keyguard replay … | head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("keyguard: {error}");
+            terminal::complain(&error.to_string());
             ExitCode::from(2)
         }
     }

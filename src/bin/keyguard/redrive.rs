@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use aws_config::SdkConfig;
 use kms_key_guard::aws;
-use kms_key_guard::coverage::Stack;
+use kms_key_guard::coverage::{DEFAULT_NAME, Stack};
 use kms_key_guard::escape::name;
 use kms_key_guard::redrive::{Fate, Function, Queue, Redrive};
 
 use crate::credentials::{account, configured, stack};
+use crate::terminal::complain;
 
 /// Shown below the options.
 pub const EXAMPLES: &str = "\
@@ -17,8 +18,8 @@ Examples:
   keyguard redrive --queue-url https://sqs.eu-west-1.amazonaws.com/111122223333/kms-key-guard-failed
   keyguard redrive --queue-url https://sqs.eu-west-1.amazonaws.com/111122223333/kms-key-guard-failed --yes
 
-One function is invoked and no other: the one that the stack's outputs name beside this queue, or --function. Whoever may
-write to the queue can put any name into a message; one that names another function stays in the queue and is reported.
+Only one function is ever invoked: the one that the stack's outputs name for this queue, or --function. Whoever may write to
+the queue can put any name into a message; one that names another function stays in the queue and is reported.
 
 It may be interrupted and run again: a message is deleted only once the function has handled its event, and the
 repeat of an alert carries the same uid.
@@ -32,11 +33,11 @@ pub struct RedriveOptions {
     /// ScheduleDeadLetterQueueUrl
     #[arg(long, value_name = "URL", value_parser = Queue::parse)]
     queue_url: Queue,
-    /// Really send and delete
+    /// Send them, and delete each one that the function handled
     #[arg(long)]
     yes: bool,
     /// The guard's CloudFormation stack
-    #[arg(long, value_name = "NAME", default_value = "kms-key-guard", value_parser = stack)]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_NAME, value_parser = stack)]
     stack_name: String,
     /// The function of this account and Region to send to, by name or ARN, without asking the stack
     #[arg(long, value_name = "NAME", conflicts_with = "stack_name")]
@@ -56,7 +57,7 @@ pub fn run(options: &RedriveOptions) -> io::Result<ExitCode> {
         let loaded = aws::operator_config(options.profile.as_deref(), options.region.as_deref()).await;
         let config = loaded.map_err(io::Error::other)?;
         let function = function(options, &config).await.map_err(io::Error::other)?;
-        eprintln!("keyguard: the function is {function}");
+        complain(&format!("the function is {function}"));
         let (sqs, lambda) = (aws_sdk_sqs::Client::new(&config), aws_sdk_lambda::Client::new(&config));
         let redrive = Redrive::new(sqs, lambda, options.queue_url.clone(), function);
         let (mut done, mut left) = (0, 0);
@@ -73,19 +74,19 @@ pub fn run(options: &RedriveOptions) -> io::Result<ExitCode> {
                 }
                 Fate::Left(why) => {
                     left += 1;
-                    eprintln!("keyguard: {id} stays in the queue: {why}");
+                    complain(&format!("{id} stays in the queue: {why}"));
                 }
             }
         };
         let ended = tokio::select! {
             ended = redrive.run(options.yes, tell) => ended,
             _ = tokio::signal::ctrl_c() => {
-                eprintln!("keyguard: interrupted; what isn't shown as deleted is still in the queue");
+                complain("interrupted; what isn't shown as deleted is still in the queue");
                 return Ok(ExitCode::from(130));
             }
         };
         if let Err(error) = ended {
-            eprintln!("keyguard: {error}");
+            complain(&error.to_string());
             left += 1;
         }
         let verb = if options.yes { "sent again" } else { "would be sent again with --yes" };

@@ -27,6 +27,8 @@ use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
+use crate::terminal::complain;
+
 /// Shown below the options.
 pub const EXAMPLES: &str = "\
 Examples:
@@ -38,7 +40,7 @@ Examples:
 
 It reads CloudTrail's files, EventBridge events, and what wraps either: lookup-events and filter-log-events in any output
 format, SQS, SNS, Kinesis, Firehose and CloudWatch Logs, documents of Elastic, Datadog and Splunk, CSV with a column of
-records; one after the other or in lists, gzipped or not, UTF-8 or UTF-16. What it can't read it names.
+records; one after the other or in lists, gzipped or not, UTF-8 or UTF-16. It names what it can't read.
 
 Exit status: 0 done, 1 when --fail-on found something, 2 when something couldn't be read, or nothing was.";
 
@@ -50,7 +52,7 @@ const REMEMBERED: usize = 1_000_000;
 /// The options of `replay`.
 #[derive(clap::Args)]
 pub struct ReplayOptions {
-    /// Files, folders, or - for standard input; told by their content
+    /// Files, folders, or - for standard input; recognized by their content
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// What to print: a line for each finding by time, or in input order the whole alert, or one OCSF document a line
@@ -59,7 +61,7 @@ pub struct ReplayOptions {
     /// End with status 1 if a finding is at least this severe
     #[arg(long, value_name = "SEVERITY", value_parser = severity)]
     fail_on: Option<Severity>,
-    /// Leave out what is milder
+    /// Leave out findings below this severity
     #[arg(long, value_name = "SEVERITY", value_parser = severity, default_value = "Informational")]
     minimum_severity: Severity,
     /// Report denied attempts too
@@ -181,12 +183,12 @@ impl<'a> ReplayRun<'a> {
                     Replayed::Event((finding, now)) => self.finding(finding, now, &mut out)?,
                     Replayed::Problem(problem) => {
                         broken = true;
-                        progress.suspend(|| eprintln!("keyguard: {problem}"));
+                        progress.suspend(|| complain(&problem.to_string()));
                     }
                     Replayed::End(input, tally) => {
                         if tally.more_problems > 0 {
                             let more = counted(tally.more_problems, "more problem");
-                            progress.suspend(|| eprintln!("keyguard: {input}: {more}"));
+                            progress.suspend(|| complain(&format!("{input}: {more}")));
                         }
                         self.end(tally);
                         progress.inc(1);
@@ -295,7 +297,7 @@ impl<'a> ReplayRun<'a> {
             eprintln!("files passed over: {}", kinds.join(", "));
         }
         if !self.read {
-            eprintln!("keyguard: no event was read");
+            complain("no event was read");
         }
     }
 

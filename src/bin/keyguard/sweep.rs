@@ -7,10 +7,11 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use kms_key_guard::at_risk::{AtRisk, Sweep};
 use kms_key_guard::aws;
-use kms_key_guard::finding::Deadline;
+use kms_key_guard::finding::{Deadline, Step};
 use kms_key_guard::key::{KeyArn, LastUsage, Region, Why};
 use kms_key_guard::render::digest::table;
-use kms_key_guard::render::text::why_unknown;
+use kms_key_guard::render::remedy::Remedy;
+use kms_key_guard::render::text;
 use kms_key_guard::watch::sweep::sweep;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::ReportFormat;
 use crate::credentials::{Access, SIDE_BY_SIDE, progress};
+use crate::terminal::{columns, complain, paragraph, steps};
 
 /// Shown below the options.
 pub const EXAMPLES: &str = "\
@@ -27,10 +29,12 @@ Examples:
   keyguard sweep --region all --profile audit
   keyguard sweep --role-arn arn:aws:iam::111122223333:role/security-audit --format json | jq '.keys[].arn'
 
-It only reads, and keeps to a quarter of KMS's request quotas: 10,000 keys take some 20 seconds. Of those in danger the
-first 120 are asked for their last use, two a second.
+It only reads, and keeps to a quarter of KMS's request quotas: 10,000 keys take some 20 seconds. KMS is asked when the first
+120 keys at risk were last used, two a second.
 
-Exit status: 0 every key was looked at, 2 when one wasn't or the sweep couldn't be done.";
+Below the table are the commands that save the keys. Leave out the keys that nobody needs.
+
+Exit status: 0 every key was checked, 2 when one wasn't or the sweep couldn't be done.";
 
 /// How long a Region may take.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
@@ -47,7 +51,7 @@ pub struct SweepOptions {
 
 type Swept = (Region, Result<Sweep, Why>);
 
-/// Looks at every key, and lists those in danger.
+/// Checks every key, and lists those at risk.
 pub fn run(options: &SweepOptions) -> io::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -69,42 +73,90 @@ pub fn run(options: &SweepOptions) -> io::Result<ExitCode> {
         let mut out = anstream::stdout().lock();
         match options.format {
             ReportFormat::Json => writeln!(out, "{:#}", document(&swept, &keys, now))?,
-            ReportFormat::Text => text(&mut out, &swept, &keys, now)?,
+            ReportFormat::Text => {
+                report(&mut out, &swept, &keys, now, |command| options.access.paste(command), columns())?;
+            }
         }
         out.flush()?;
-        Ok(complain(&swept))
+        Ok(not_checked(&swept))
     })
 }
 
-fn text(out: &mut impl Write, swept: &[Swept], keys: &[&AtRisk], now: OffsetDateTime) -> io::Result<()> {
+/// What saves each key, sorted so that what is done to several keys stands together: by danger, then step by step.
+fn commands(keys: &[&AtRisk], now: OffsetDateTime) -> Vec<Step> {
+    let mut groups: Vec<Vec<Vec<Step>>> = Vec::new();
+    for key in keys {
+        let steps = Remedy::of(&key.finding(now)).steps;
+        let alike = |group: &&mut Vec<Vec<Step>>| {
+            group
+                .first()
+                .is_some_and(|first| first.iter().map(|step| &step.what).eq(steps.iter().map(|step| &step.what)))
+        };
+        match groups.iter_mut().find(alike) {
+            Some(group) => group.push(steps),
+            None => groups.push(vec![steps]),
+        }
+    }
+    let mut all: Vec<Step> = Vec::new();
+    for group in groups {
+        for number in 0..group.first().map_or(0, Vec::len) {
+            for step in group.iter().filter_map(|steps| steps.get(number)) {
+                // A sentence without a command stands for all of them.
+                if step.command.is_some() || all.last() != Some(step) {
+                    all.push(step.clone());
+                }
+            }
+        }
+    }
+    all
+}
+
+/// The reason in words, for whoever runs this.
+fn reason(why: &Why) -> String {
+    match why {
+        Why::Denied => "no permission; docs/policies/sweep.json has what sweep needs".to_owned(),
+        other => text::why_unknown(other),
+    }
+}
+
+fn report(
+    out: &mut impl Write,
+    swept: &[Swept],
+    keys: &[&AtRisk],
+    now: OffsetDateTime,
+    paste: impl Fn(&str) -> String,
+    columns: Option<usize>,
+) -> io::Result<()> {
     let listed: usize = swept.iter().filter_map(|(_, found)| found.as_ref().ok()).map(|sweep| sweep.listed).sum();
     let named = |key: &KeyArn| if swept.len() > 1 { key.to_string() } else { key.id().to_owned() };
     if !keys.is_empty() {
         for row in table(keys.iter().copied(), now, now, named) {
             writeln!(out, "{row}")?;
         }
+        writeln!(out, "\nTo save them:")?;
+        steps(out, &commands(keys, now), paste, columns)?;
         writeln!(out)?;
     }
-    writeln!(out, "{} of {listed} keys at risk (AWS's own included)", keys.len())
+    paragraph(out, 0, &format!("{} of {listed} keys are at risk (AWS's own keys counted)", keys.len()), columns)
 }
 
-/// Says on standard error what wasn't looked at.
-fn complain(swept: &[Swept]) -> ExitCode {
+/// Reports on standard error what wasn't checked.
+fn not_checked(swept: &[Swept]) -> ExitCode {
     let mut whole = true;
     let mut say = |region: &Region, what: String| {
         whole = false;
-        eprintln!("keyguard: {region}: {what}");
+        complain(&format!("{region}: {what}"));
     };
     for (region, found) in swept {
         match found {
-            Err(why) => say(region, format!("the keys can't be listed: {}", why_unknown(why))),
+            Err(why) => say(region, format!("the keys can't be listed: {}", reason(why))),
             Ok(sweep) => {
                 if let Some(why) = &sweep.cut_short {
-                    say(region, format!("the list of keys isn't whole: {}", why_unknown(why)));
+                    say(region, format!("the list of keys isn't whole: {}", reason(why)));
                 }
                 for (why, keys) in &sweep.missed {
                     let first = keys.first().map(KeyArn::id).unwrap_or_default();
-                    say(region, format!("{} not looked at, {first} first: {}", keys.len(), why_unknown(why)));
+                    say(region, format!("{} keys not checked, {first} first: {}", keys.len(), reason(why)));
                 }
             }
         }
@@ -114,16 +166,17 @@ fn complain(swept: &[Swept]) -> ExitCode {
 
 fn document(swept: &[Swept], keys: &[&AtRisk], now: OffsetDateTime) -> Value {
     let regions = swept.iter().map(|(region, found)| match found {
-        Err(why) => json!({"region": region.as_str(), "error": why_unknown(why)}),
+        Err(why) => json!({"region": region.as_str(), "error": reason(why)}),
         Ok(sweep) => {
-            let missed = sweep.missed.iter().flat_map(|(why, keys)| {
-                keys.iter().map(|key| json!({"arn": key.to_string(), "why": why_unknown(why)}))
-            });
+            let missed = sweep
+                .missed
+                .iter()
+                .flat_map(|(why, keys)| keys.iter().map(|key| json!({"arn": key.to_string(), "why": reason(why)})));
             json!({
                 "region": region.as_str(),
                 "listed": sweep.listed,
                 "not_looked_at": missed.collect::<Vec<_>>(),
-                "cut_short": sweep.cut_short.as_ref().map(why_unknown),
+                "cut_short": sweep.cut_short.as_ref().map(reason),
             })
         }
     });
@@ -143,6 +196,8 @@ fn one(key: &AtRisk, now: OffsetDateTime) -> Value {
         Some(LastUsage::Used { at, .. }) => rfc3339(*at),
         _ => None,
     };
+    let steps = Remedy::of(&key.finding(now)).steps;
+    let fix = steps.iter().map(|step| json!({"what": step.what, "command": step.command}));
     json!({
         "arn": key.arn.to_string(),
         "account": key.arn.account(),
@@ -153,5 +208,68 @@ fn one(key: &AtRisk, now: OffsetDateTime) -> Value {
         "aliases": key.facts.aliases.known(),
         "last_used": last_used,
         "never_used": key.facts.last_usage.known() == Some(&LastUsage::Never),
+        "fix": fix.collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kms_key_guard::key::KeyMetadata;
+    use time::macros::datetime;
+
+    const NOW: OffsetDateTime = datetime!(2026-11-25 06:00 UTC);
+
+    fn key(number: usize, state: &str) -> AtRisk {
+        let arn = format!("arn:aws:kms:eu-west-1:111122223333:key/0f1e2d3c-0000-4000-8000-00000000000{number}");
+        let deletion_date = (state == "PendingDeletion").then(|| NOW + time::Duration::days(7));
+        let metadata = KeyMetadata { state: Some(state.to_owned()), deletion_date, ..KeyMetadata::default() };
+        AtRisk::of(arn.parse().unwrap(), metadata, NOW).unwrap()
+    }
+
+    #[test]
+    fn commands_for_many_keys_stand_together_and_in_the_order_that_works() {
+        let all = [key(1, "PendingDeletion"), key(2, "PendingDeletion"), key(3, "Disabled"), key(4, "Disabled")];
+        let keys: Vec<_> = all.iter().collect();
+        let call = |step: &Step| {
+            let words: Vec<_> = step.command.as_deref().unwrap().split(' ').collect();
+            format!("{} {}", words[2], words[6].chars().last().unwrap())
+        };
+        assert_eq!(
+            commands(&keys, NOW).iter().map(call).collect::<Vec<_>>(),
+            [
+                "cancel-key-deletion 1",
+                "cancel-key-deletion 2",
+                "enable-key 1",
+                "enable-key 2",
+                "enable-key 3",
+                "enable-key 4"
+            ]
+        );
+        let swept = [(
+            "eu-west-1".parse().unwrap(),
+            Ok(Sweep {
+                at_risk: vec![],
+                acknowledged: 0,
+                not_found: vec![],
+                listed: 9,
+                missed: vec![],
+                cut_short: None,
+            }),
+        )];
+        let mut out = Vec::new();
+        report(&mut out, &swept, &keys, NOW, |command| format!("{command} --profile audit"), Some(80)).unwrap();
+        let text = anstream::adapter::strip_str(&String::from_utf8(out).unwrap()).to_string();
+        assert_eq!(text.matches("Cancel the deletion.").count(), 1, "{text}");
+        assert_eq!(text.matches(" --profile audit\n").count(), 6, "{text}");
+        assert!(text.ends_with("4 of 9 keys are at risk (AWS's own keys counted)\n"), "{text}");
+    }
+
+    #[test]
+    fn sentence_without_a_command_is_said_once_for_all_keys() {
+        let all = [key(1, "PendingImport"), key(2, "PendingImport")];
+        let steps = commands(&all.iter().collect::<Vec<_>>(), NOW);
+        let (commands, sentences): (Vec<_>, Vec<_>) = steps.iter().partition(|step| step.command.is_some());
+        assert_eq!((commands.len(), sentences.len()), (4, 1));
+    }
 }
