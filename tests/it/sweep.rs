@@ -117,7 +117,7 @@ fn failed_check() -> Check {
 
 fn unknown_check() -> Check {
     Check {
-        about: CHECKS[15],
+        about: CHECKS[17],
         verdict: Verdict::Unknown("No permission logs:DescribeMetricFilters.".into()),
         fix: vec![],
     }
