@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from local.rig import Fault, Function, Sns
+from local.rig import CHAT, Fault, Function, Sns
 from local.rig.sweeping import DAY, QUOTAS, Account, Keys, arn, tick, watching
 
 TIME = 1_795_327_200
@@ -117,6 +117,20 @@ def test_reminders_go_to_both_topics_with_the_same_uid_on_every_repeat() -> None
         assert len({f["metadata"]["uid"] for f in findings(sns)}) == 10
 
     run(test, Keys(20, states, last_usage=False))
+
+
+def test_chat_topic_gets_the_digest_and_the_reminders_and_fails_the_run_as_the_others_do() -> None:
+    keys, denies = {1: pending(7.2), 2: pending(5)}, Sns({"chat": (Fault.NONE, Fault.NONE, Fault.DENIED)})
+
+    async def test(function: Function, sns: Sns, _: Account) -> None:
+        await function.invoke(tick("sweep"), "r")
+        titles = {json.loads(message.body)["content"]["title"] for message in sns.held("chat")}
+        assert titles == {message.subject for message in sns.held("alerts")} and len(titles) == 2
+        refused = await function.invoke(tick("sweep", "2026-11-23T06:00:00Z"), "s")
+        assert refused.said["errorType"] == "PublishFailed"
+        assert "the chat topic didn't take the alert" in refused.said["errorMessage"]
+
+    run(test, Keys(9, keys, last_usage=False), denies, **CHAT)
 
 
 def test_minimum_severity_holds_findings_back_and_never_the_digest() -> None:
