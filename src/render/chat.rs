@@ -21,6 +21,7 @@ use crate::key::Region;
 const LONGEST_TITLE: usize = 240;
 const LONGEST_LINE: usize = 240;
 const LONGEST_STEP: usize = 340;
+#[cfg(feature = "watch")]
 const LONGEST_EXCERPT: usize = 2_400;
 /// How many particulars, reasons and steps are shown at most.
 const MOST: usize = 4;

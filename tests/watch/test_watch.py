@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
-from local.rig import Fault, Function, Sns
+from local.rig import CHAT, Fault, Function, Sns
 from local.rig.sweeping import DAY, QUOTAS, Account, Keys, arn, batch, stack_event, tick, watching
 
 TIME = 1_795_327_200
@@ -151,7 +151,7 @@ def test_a_month_of_acknowledged_keys_has_one_digest_for_what_else_is_wrong_and_
     async def test(function: Function, sns: Sns, _: Account) -> None:
         assert await month(function, sns) == [0, 1, 8, 15, 22, 29]
         body = sns.held("alerts")[0].body
-        assert "Acknowledged   5, disabled on purpose" in body and arn(1).rpartition("/")[2] not in body
+        assert "Acknowledged: 5, disabled on purpose" in body and arn(1).rpartition("/")[2] not in body
         assert f"AcknowledgedKeys holds {gone}, which is no key of this account and Region." in body
         assert not findings(sns)
 
@@ -185,6 +185,20 @@ def test_a_mass_event_is_one_message_with_what_the_alert_log_has() -> None:
         assert not findings(sns)
 
     run(test, Keys(1), ALERT_LOG_GROUP_NAME="/aws/lambda/alert")
+
+
+def test_chat_topic_gets_the_digest_and_the_reminders_and_fails_the_run_as_the_others_do() -> None:
+    keys, denies = {1: pending(7.2), 2: pending(5)}, Sns({"chat": (Fault.NONE, Fault.NONE, Fault.DENIED)})
+
+    async def test(function: Function, sns: Sns, _: Account) -> None:
+        await function.invoke(tick("sweep"), "r")
+        titles = {json.loads(message.body)["content"]["title"] for message in sns.held("chat")}
+        assert titles == {message.subject for message in sns.held("alerts")} and len(titles) == 2
+        refused = await function.invoke(tick("sweep", "2026-11-23T06:00:00Z"), "s")
+        assert refused.said["errorType"] == "PublishFailed"
+        assert "the chat topic didn't take the alert" in refused.said["errorMessage"]
+
+    run(test, Keys(9, keys, last_usage=False), denies, **CHAT)
 
 
 def test_minimum_severity_holds_findings_back_and_never_the_digest() -> None:
