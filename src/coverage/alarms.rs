@@ -153,7 +153,7 @@ async fn alarms(
         } else {
             let state = name(state, 64);
             Observation::pass(format!("The alarm {logical} is {state}."))
-                .of_several(logical, format!("{{count}} alarms are {state}: {{names}}."))
+                .of_several(logical, format!("{{count}} alarms are {state}."))
         });
     }
     (live, quiet)

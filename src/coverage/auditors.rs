@@ -17,7 +17,7 @@ use super::alarms::{deaf, topics};
 use super::topics::audiences;
 use super::trail::Trail;
 use super::{About, Check, Observation, Stack, Verdict, in_region, is_missing, plain, why};
-use crate::escape::{inert, name};
+use crate::escape::name;
 
 pub(super) static CIS: About = About {
     id: "cis-alarm",
@@ -236,10 +236,11 @@ impl AuditorClients {
                 }
                 match deaf(alarm, &audiences, guard, &called_alarm) {
                     None => {
+                        let own = filter.filter_pattern() != Some(PATTERN);
+                        let pattern = if own { "with a pattern of its own" } else { "with Security Hub's pattern" };
                         return Observation::pass(format!(
-                            "The metric filter {} ({}) and the alarm {called_alarm} report both calls.",
-                            called(filter),
-                            inert(filter.filter_pattern().unwrap_or_default(), 300)
+                            "The metric filter {}, {pattern}, counts both calls, and the alarm {called_alarm} reports them.",
+                            called(filter)
                         ));
                     }
                     Some(Observation { verdict: Verdict::Fail(text), fix, .. }) => {

@@ -73,7 +73,7 @@ async fn invocable(lambda: &Lambda, guard: &Stack, parts: &Parts) -> Vec<Observa
         };
         match request.under(&policy) {
             Answer::Allowed => Observation::pass(format!("The rule {logical} may invoke the alert function."))
-                .of_several(logical, "{count} rules may invoke the alert function: {names}."),
+                .of_several(logical, "{count} rules may invoke the alert function."),
             Answer::Unclear => Observation::unknown(
                 &format!("Whether {logical} may invoke the alert function"),
                 "its policy holds a condition that can't be judged",

@@ -206,7 +206,7 @@ impl Observation {
         Self::new(Verdict::Unknown(format!("{what} isn't known: {reason}.")))
     }
 
-    /// What to say if the same was seen of several: once, with `{count}` and `{names}` filled in.
+    /// What to say if the same was seen of several: once, with `{count}` and `{names}`, if they stand there, filled in.
     pub(crate) fn of_several(mut self, name: &str, sentence: impl Into<String>) -> Self {
         self.several = Some((name.to_owned(), sentence.into()));
         self

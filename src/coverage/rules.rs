@@ -190,7 +190,7 @@ impl<'a> DeployedRule<'a> {
             return restore(Observation::fail(say), self.guard);
         }
         Observation::pass(format!("The rule {logical} has the template's pattern."))
-            .of_several(logical, "{count} rules have the template's patterns: {names}.")
+            .of_several(logical, "{count} rules have the template's patterns.")
     }
 
     fn targets(&self, found: &[Target]) -> Vec<Observation> {
@@ -260,7 +260,7 @@ impl<'a> DeployedRule<'a> {
         }
         let the = if is_function { "the " } else { "" };
         Observation::pass(format!("The rule {logical} delivers to {the}{what}."))
-            .of_several(logical, format!("{{count}} rules deliver to {the}{what}: {{names}}."))
+            .of_several(logical, format!("{{count}} rules deliver to {the}{what}."))
     }
 }
 

@@ -247,7 +247,7 @@ MENDED = {
     ),
     "topic under a customer key": (
         lambda p: customer_key(p, disabled=False),
-        "topics-readable", "warn", "who disables that key silences the guard.",
+        "topics-readable", "warn", "whoever disables that key silences the guard.",
     ),
     "alarm's actions off": (
         actions_off(lambda p: p.part("RuleDeadLetterAlarm")),
@@ -823,7 +823,7 @@ def test_report_fits_a_terminal_of_80_columns(tidy: Patient) -> None:
     assert max(map(len, lines)) <= columns and len(lines) > 18 + 2
     text = " ".join(" ".join(lines).split())
     assert f"The alerts topic has 1 confirmed subscription (sqs arn:aws:sqs:{REGION}:{ACCOUNT}:people)." in text
-    assert "The trail management" in text and "rules have the template's patterns: " in text
+    assert "The trail management" in text and "rules have the template's patterns." in text
     (STATE / "doctor-80.txt").write_text("\n".join(lines) + "\n")
 
 
