@@ -125,8 +125,8 @@ impl Config {
         let function_name = value(FUNCTION_NAME).ok_or_else(|| wrong(FUNCTION_NAME, None, FUNCTION_NAME_TAKES))?;
         let alerts_topic = topic(ALERTS_TOPIC_ARN, value(ALERTS_TOPIC_ARN))?;
         let findings_topic = topic(FINDINGS_TOPIC_ARN, value(FINDINGS_TOPIC_ARN))?;
+        let chat_topic = topic_if_set(CHAT_TOPIC_ARN, value(CHAT_TOPIC_ARN))?;
         Ok(Self {
-            chat_topic: topic_if_set(CHAT_TOPIC_ARN, value(CHAT_TOPIC_ARN))?,
             rules: Rules {
                 settings: Settings {
                     opt_ins: OptIns {
@@ -137,7 +137,7 @@ impl Config {
                     own: Some(OwnStack {
                         stack: value(STACK_NAME).unwrap_or_default(),
                         function: function_name.clone(),
-                        topics: [alerts_topic.clone(), findings_topic.clone()],
+                        topics: [alerts_topic.clone(), findings_topic.clone(), chat_topic.clone().unwrap_or_default()],
                     }),
                 },
                 minimum_severity: severity(value(MINIMUM_SEVERITY))?,
@@ -150,6 +150,7 @@ impl Config {
             function_name,
             alerts_topic,
             findings_topic,
+            chat_topic,
         })
     }
 }
@@ -356,7 +357,9 @@ mod tests {
         let config = read(&[]).unwrap();
         assert_eq!(config.enrich_timeout, Duration::from_secs(2));
         assert_eq!(config.rules.minimum_severity, Severity::Informational);
-        let topics = ["alerts", "findings"].map(|topic| format!("arn:aws:sns:eu-west-1:111122223333:{topic}"));
+        let [alerts, findings] =
+            ["alerts", "findings"].map(|topic| format!("arn:aws:sns:eu-west-1:111122223333:{topic}"));
+        let topics = [alerts, findings, String::new()];
         let own = Some(OwnStack { stack: String::new(), function: "guard".into(), topics });
         assert_eq!(config.rules.settings, Settings { own, ..Settings::default() });
         assert!(config.rules.expected_principals.is_empty());

@@ -18,7 +18,7 @@ static SETTINGS: &str = include_str!("own.txt");
 const SPOKES: [&str; 2] = ["kms-key-guard-spoke", "kms-key-guard-organization"];
 
 /// The parts whose names CloudFormation makes up, but for the alert function, which knows its own.
-const MADE: [&str; 10] = [
+const MADE: [&str; 12] = [
     "WatchFunction",
     "SweepSchedule",
     "CoverageSchedule",
@@ -29,6 +29,8 @@ const MADE: [&str; 10] = [
     "AlertFailureQueue",
     "WatchFailureQueue",
     "ScheduleDeadLetterQueue",
+    "SelfCheckQueue",
+    "ProofQueue",
 ];
 
 /// The state of a rule that sees calls that only read as well.
@@ -43,8 +45,8 @@ pub struct OwnStack {
     pub stack: String,
     /// The alert function's name.
     pub function: String,
-    /// The ARNs of the topics for people and for machines.
-    pub topics: [String; 2],
+    /// The ARNs of the topics for people, for machines and for chat channels; the last one is empty without such a topic.
+    pub topics: [String; 3],
 }
 
 /// How like the template's a setting is; the worse is the greater.
@@ -118,7 +120,11 @@ impl OwnStack {
             },
             // What can't be delivered may go to another queue; what can be is delivered all the same.
             ("PutTargets", _) => {
-                self.likeness("targets", request.get("targets").unwrap_or(&Value::Null), spot).but_for_names()
+                let targets = array(request.get("targets")).map(|target| {
+                    let id = text(target, "id").unwrap_or_default();
+                    self.likeness(&format!("target.{id}"), target, spot)
+                });
+                targets.max().unwrap_or(Likeness::Other).but_for_names()
             }
             ("PutFunctionEventInvokeConfig" | "UpdateFunctionEventInvokeConfig", _)
                 if given("qualifier").is_none_or(|qualifier| qualifier == "$LATEST") =>
@@ -133,7 +139,8 @@ impl OwnStack {
             }
             ("SetTopicAttributes", Some("KmsMasterKeyId")) if value.is_none() => Likeness::Same,
             ("SetTopicAttributes", Some("Policy")) => {
-                let mut topics = self.topics.iter().zip(["AlertsTopicPolicy", "FindingsTopicPolicy"]);
+                let mut topics =
+                    self.topics.iter().zip(["AlertsTopicPolicy", "FindingsTopicPolicy", "ChatTopicPolicy"]);
                 let policy = topics.find(|(topic, _)| *topic == name).map(|(_, policy)| policy);
                 policy.map_or(Likeness::Other, |policy| self.likeness(policy, &json("attributeValue"), spot))
             }
@@ -148,7 +155,7 @@ impl OwnStack {
                 self.made(name).zip(settings).map_or(Likeness::Other, |(queue, set)| self.all_alike(queue, set, spot))
             }
             ("PutMetricAlarm", _) => {
-                let [alerts, _] = &self.topics;
+                let [alerts, ..] = &self.topics;
                 let mut settings = but_for(&["alarmName", "alarmDescription", "tags"]);
                 let actions = settings.remove("alarmActions").unwrap_or_default();
                 let tells = array(Some(&actions)).any(|action| action.as_str() == Some(alerts.as_str()));
@@ -180,9 +187,8 @@ impl OwnStack {
 
     /// How like the template's setting of this name the value is.
     fn likeness(&self, setting: &str, value: &Value, spot: Spot<'_>) -> Likeness {
-        let Some(wanted) = wanted(setting) else { return Likeness::Other };
         let json = canonical(value);
-        let is_wanted = |text: &str| Uuid::new_v5(&Uuid::nil(), text.as_bytes()) == wanted;
+        let is_wanted = |text: &str| is_wanted(setting, Uuid::new_v5(&Uuid::nil(), text.as_bytes()));
         // Whoever writes the neutral names means others.
         if json.contains("${") || self.stack.is_empty() {
             return Likeness::Other;
@@ -204,11 +210,11 @@ impl OwnStack {
 
     /// The JSON with this stack's names as every stack has them, and whether there are some that CloudFormation made up.
     fn neutral(&self, mut text: String, Spot { account, region }: Spot<'_>) -> (String, bool) {
-        let Self { stack, function, topics: [alerts, findings] } = self;
+        let Self { stack, function, topics: [alerts, findings, chat] } = self;
         // One topic's ARN may begin with the other's.
-        let mut topics = [(alerts, "${alerts}"), (findings, "${findings}")];
+        let mut topics = [(alerts, "${alerts}"), (findings, "${findings}"), (chat, "${chat}")];
         topics.sort_by_key(|(arn, _)| std::cmp::Reverse(arn.len()));
-        for (arn, neutral) in topics {
+        for (arn, neutral) in topics.into_iter().filter(|(arn, _)| !arn.is_empty()) {
             text = text.replace(arn.as_str(), neutral);
         }
         let mut made = false;
@@ -247,9 +253,10 @@ fn is_daily(expression: &str) -> bool {
     hour.and_then(|hour| hour.parse::<u8>().ok()).is_some_and(|hour| hour < 24)
 }
 
-fn wanted(setting: &str) -> Option<Uuid> {
+/// Whether the template has the setting so, with or without a topic for chat channels.
+fn is_wanted(setting: &str, is: Uuid) -> bool {
     let mut lines = SETTINGS.lines().filter_map(|line| line.split_once(' '));
-    lines.find(|(name, _)| *name == setting)?.1.parse().ok()
+    lines.any(|(name, wanted)| name == setting && wanted.parse() == Ok(is))
 }
 
 /// Reads JSON that a record holds as text; none in which a field comes twice, of which AWS may take the other.
@@ -293,8 +300,8 @@ mod tests {
         OwnStack {
             stack: "kms-key-guard".into(),
             function: "kms-key-guard-AlertFunction-1A2B3C4D5E6F".into(),
-            topics: ["Alerts", "Findings"]
-                .map(|topic| format!("arn:aws:sns:eu-west-1:111122223333:kms-key-guard-{topic}Topic-1A2B3C4D5E6F")),
+            topics: ["AlertsTopic", "FindingsTopic", "ChatTopicNotifications"]
+                .map(|topic| format!("arn:aws:sns:eu-west-1:111122223333:kms-key-guard-{topic}-1A2B3C4D5E6F")),
         }
     }
 

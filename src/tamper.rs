@@ -514,8 +514,8 @@ mod tests {
 
     /// As the alert function of the stack kms-key-guard judges it.
     fn judged_by(service: &str, event_name: &str, request: Value) -> Option<Tampering> {
-        let topics =
-            ["alerts", "findings"].map(|topic| format!("arn:aws:sns:eu-west-1:111122223333:kms-key-guard-{topic}"));
+        let arn = |topic| format!("arn:aws:sns:eu-west-1:111122223333:kms-key-guard-{topic}");
+        let topics = ["alerts", "findings", "chat"].map(arn);
         let own =
             OwnStack { stack: "kms-key-guard".into(), function: "kms-key-guard-AlertFunction-1A2B".into(), topics };
         judged_for(Some(&own), service, event_name, request)

@@ -127,7 +127,8 @@ fn effect(guard: &Stack, command: &str) -> Option<Effect> {
     let own = OwnStack {
         stack: guard.stack.clone(),
         function: guard.id("AlertFunction").unwrap().to_owned(),
-        topics: [guard.alerts_topic(), guard.findings_topic()].map(|topic| topic.unwrap().to_owned()),
+        topics: [guard.alerts_topic(), guard.findings_topic(), guard.chat_topic()]
+            .map(|topic| topic.unwrap_or_default().to_owned()),
     };
     judge(event.record().unwrap(), &event.raw["requestParameters"], Some(&own)).map(|done| done.effect)
 }

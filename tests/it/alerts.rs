@@ -20,8 +20,8 @@ const ALL: OptIns = OptIns { denied_attempts: true, lost_key_use: true };
 
 /// The settings of the function that the samples are about.
 fn of_the_samples() -> detect::Settings {
-    let topics = ["Alerts", "Findings"]
-        .map(|topic| format!("arn:aws:sns:eu-west-1:111122223333:kms-key-guard-{topic}Topic-1A2B3C4D5E6F"));
+    let topics = ["AlertsTopic", "FindingsTopic", "ChatTopicNotifications"]
+        .map(|topic| format!("arn:aws:sns:eu-west-1:111122223333:kms-key-guard-{topic}-1A2B3C4D5E6F"));
     let own =
         OwnStack { stack: "kms-key-guard".into(), function: "kms-key-guard-AlertFunction-1A2B3C4D5E6F".into(), topics };
     detect::Settings { own: Some(own), ..ALL.into() }

@@ -131,10 +131,10 @@ class Stack:
     def properties(self, name):
         return self.resources[name]["Properties"]
 
-    def patterns(self):
+    def patterns(self, besides=("StackStatusRule",)):
         """Rule -> its event pattern as the JSON text that EventBridge gets; not of the one that only starts a self-check."""
         rules = self.of_type("AWS::Events::Rule").items()
-        patterns = {name: r["EventPattern"] for name, r in rules if "EventPattern" in r and name != "StackStatusRule"}
+        patterns = {name: r["EventPattern"] for name, r in rules if "EventPattern" in r and name not in besides}
         texts = {name: p if isinstance(p, str) else json.dumps(p) for name, p in patterns.items()}
         return {name: self.deployed(text) for name, text in texts.items()}
 
@@ -143,7 +143,7 @@ class Stack:
         resource = self.resources[name]
         kind, properties = resource["Type"], resource["Properties"]
         account, region, partition = (self.pseudo[f"AWS::{of}"] for of in ("AccountId", "Region", "Partition"))
-        made = properties.get(NAMES.get(kind)) or self._made(name, kind)
+        made = properties.get(NAMES.get(kind)) or self._made(name, kind) + (".fifo" if properties.get("FifoQueue") else "")
         match kind, attribute:
             case "AWS::SNS::Topic", None:
                 return f"arn:{partition}:sns:{region}:{account}:{made}"

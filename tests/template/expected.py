@@ -94,6 +94,7 @@ STACK = "name-of-the-stack"
 NEUTRAL = [
     (rf"arn:aws:sns:{REGION}:{ACCOUNT}:{STACK}-AlertsTopic-1A2B3C4D5E6F", "${alerts}"),
     (rf"arn:aws:sns:{REGION}:{ACCOUNT}:{STACK}-FindingsTopic-1A2B3C4D5E6F", "${findings}"),
+    (rf"arn:aws:sns:{REGION}:{ACCOUNT}:{STACK}-ChatTopicNotifications-1A2B3C4D5E6F", "${chat}"),
     (rf"{STACK}-(\w+)-1A2B3C4D5E6F", r"${stack}-\1"),
     (r"arn:aws:", "arn:${partition}:"),
     (rf":{REGION}:", ":${region}:"),
@@ -115,14 +116,13 @@ def recorded(node):
 def settings(parameters):
     """What calls on the guard's parts set, by the part's name: as a record holds it, with neutral names."""
     stack = Stack(parameters, name=STACK)
-    found, targets = {}, set()
-    for name, pattern in stack.patterns().items():
+    found = {}
+    for name, pattern in stack.patterns(besides=()).items():
         properties = stack.properties(name)
         found["pattern." + properties["Name"].removeprefix(f"{STACK}-rule.")] = json.loads(pattern)
         if name != "HubHeartbeatRule":
-            targets.add(json.dumps(stack.deployed(recorded(properties["Targets"])), sort_keys=True))
-    (target,) = targets
-    found["targets"] = json.loads(target)
+            for target in stack.deployed(recorded(properties["Targets"])):
+                assert found.setdefault(f"target.{target['id']}", target) == target
     for properties in stack.of_type("AWS::Lambda::EventInvokeConfig").values():
         function = properties["FunctionName"].strip("<>")
         kept = recorded({k: v for k, v in properties.items() if k not in ("FunctionName", "Qualifier")})
@@ -151,10 +151,12 @@ def own():
     """Every setting that no parameter of the stack decides, with what it is known by."""
     hub = {"OrganizationId": "o-a1b2c3d4e5", "CloudTrailLogGroupName": "trail", "ReportDeniedAttempts": "true", "ReportLostKeyUse": "true"}
     other = OPTED_IN | hub | {"MassEventThreshold": "77", "SweepHour": "6", "EnrichTimeoutMs": "0"}
-    one, two = settings(hub), settings(other)
-    assert one.keys() == two.keys()
-    same = {name: neutral(value) for name, value in one.items() if neutral(value) == neutral(two[name])}
-    return "".join(f"{name} {uuid.uuid5(uuid.UUID(int=0), text).hex}\n" for name, text in sorted(same.items()))
+    same = set()
+    for chat in ({"ChatTopic": "false"}, {"ChatTopic": "true"}):
+        one, two = settings(hub | chat), settings(other | chat)
+        assert one.keys() == two.keys()
+        same |= {(name, neutral(value)) for name, value in one.items() if neutral(value) == neutral(two[name])}
+    return "".join(f"{name} {uuid.uuid5(uuid.UUID(int=0), text).hex}\n" for name, text in sorted(same))
 
 
 if __name__ == "__main__":
