@@ -431,12 +431,13 @@ mod tests {
         policy.facts = KeyFacts::unknown(Why::Denied);
         policy.assessment = assess(&policy, &Rules::default());
         assert_eq!((policy.assessment.severity, worst_case(&policy)), (Severity::Critical, Severity::Critical));
-        let mut multi = finding("DisableKey", json!({"requestParameters": {"keyId": "mrk-0f1e"}}));
+        let waits = json!({"requestParameters": {"keyId": "mrk-0f1e", "pendingWindowInDays": 30}});
+        let mut multi = finding("ScheduleKeyDeletion", waits);
         multi.facts.grants = Fact::Known(Grants::default());
         multi.facts.last_usage = Fact::Known(LastUsage::NotSince(TIME));
-        assert_eq!(worst_case(&multi), Severity::Medium);
+        assert_eq!(worst_case(&multi), Severity::High);
         multi.facts.metadata = Fact::Unknown(Why::Throttled);
-        assert_eq!(worst_case(&multi), Severity::High, "it may be a primary");
+        assert_eq!(worst_case(&multi), Severity::Critical, "it may be a primary");
         // A key store has no facts, and good news nothing that could be worse.
         let mut store = finding("DeleteCustomKeyStore", json!({"requestParameters": {"customKeyStoreId": "cks-1"}}));
         store.facts = KeyFacts::unknown(Why::NoKey);

@@ -50,19 +50,11 @@ impl From<OptIns> for Settings {
 
 /// KMS's cryptographic operations: those that fail when the key is lost.
 /// <https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#cryptographic-operations>
+#[rustfmt::skip]
 const CRYPTOGRAPHIC_CALLS: [&str; 12] = [
-    "Decrypt",
-    "DeriveSharedSecret",
-    "Encrypt",
-    "GenerateDataKey",
-    "GenerateDataKeyPair",
-    "GenerateDataKeyPairWithoutPlaintext",
-    "GenerateDataKeyWithoutPlaintext",
-    "GenerateMac",
-    "ReEncrypt",
-    "Sign",
-    "Verify",
-    "VerifyMac",
+    "Decrypt", "DeriveSharedSecret", "Encrypt", "GenerateDataKey", "GenerateDataKeyPair",
+    "GenerateDataKeyPairWithoutPlaintext", "GenerateDataKeyWithoutPlaintext", "GenerateMac", "ReEncrypt", "Sign",
+    "Verify", "VerifyMac",
 ];
 
 /// The shortest waiting period that ScheduleKeyDeletion takes, in days.

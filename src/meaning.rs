@@ -23,8 +23,8 @@ struct OfRelated(Kind, &'static str, &'static str);
 static OF_RELATED: [OfRelated; 8] = [
     OfRelated(
         Kind::KeyDeletionScheduled,
-        "The key can't be used in this Region from now on, and KMS deletes it when the waiting period is over. It is a \
-         multi-Region key: its related keys in other Regions decrypt the same data, so data is lost only with the last of them.",
+        "The key can't be used in this Region now. When the waiting period ends, KMS deletes it. Its related keys in other \
+         Regions decrypt the same data, so data is lost only with the last of them.",
         "Until the waiting period is over: cancel the deletion, then enable the key. After that a replica can be made again \
          from its primary (replicate-key).",
     ),

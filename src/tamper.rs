@@ -540,10 +540,7 @@ mod tests {
                 let given = format!("{prefix}kms-key-guard-AlertFunction-1A2B{qualifier}");
                 let request = json!({"functionName": given});
                 let done = judged_by("lambda", "PutFunctionConcurrency20171031", request).unwrap();
-                assert_eq!(
-                    (done.kind, done.part.as_str()),
-                    ("AWS::Lambda::Function", "kms-key-guard-AlertFunction-1A2B")
-                );
+                assert_eq!((done.kind, &*done.part), ("AWS::Lambda::Function", "kms-key-guard-AlertFunction-1A2B"));
                 assert_eq!(
                     commands(&done)[0],
                     "aws lambda delete-function-concurrency --region eu-west-1 --function-name kms-key-guard-AlertFunction-1A2B",
@@ -674,7 +671,7 @@ mod tests {
             ] {
                 let done = judged_by(service, call, request.clone()).unwrap();
                 assert_eq!((done.part.as_str(), done.effect), ("unknown", Effect::Harm), "{call}");
-                let says = if request.is_object() { "The record doesn't tell which one." } else { "nor which one" };
+                let says = if request.is_object() { "The record doesn't say which one." } else { "nor which one" };
                 assert!(done.particulars[0].contains(says), "{:?}", done.particulars);
             }
         }

@@ -410,7 +410,10 @@ pub(super) mod tests {
         for (logical, resource) in &template.resources {
             let made = format!("kms-key-guard-{logical}-1A2B3C4D5E6F");
             let id = match resource.r#type.as_str() {
-                "AWS::SQS::Queue" => format!("https://sqs.eu-west-1.amazonaws.com/111122223333/{made}"),
+                "AWS::SQS::Queue" => {
+                    let kind = if logical == "SelfCheckQueue" { ".fifo" } else { "" };
+                    format!("https://sqs.eu-west-1.amazonaws.com/111122223333/{made}{kind}")
+                }
                 "AWS::SNS::Topic" => format!("arn:aws:sns:eu-west-1:111122223333:{made}"),
                 _ => made,
             };

@@ -368,7 +368,10 @@ mod tests {
 
     /// Topics that are there and heard, but for the one that is for channels.
     async fn looked(guard: &Stack, of_chat: Vec<Rule>) -> Vec<Check> {
-        let heard = |id: &str| Subscription::builder().subscription_arn(format!("{CHAT_TOPIC}:{id}")).build();
+        let heard = |id: &str| {
+            let subscription = Subscription::builder().subscription_arn(format!("{CHAT_TOPIC}:{id}"));
+            subscription.protocol("https").endpoint("channel").build()
+        };
         let all = vec![
             mock!(Sns::get_topic_attributes).then_output(|| GetTopicAttributesOutput::builder().build()),
             mock!(Sns::list_subscriptions_by_topic)
@@ -389,7 +392,7 @@ mod tests {
     async fn chat_topic_is_looked_at_as_the_others_are_if_there_is_one() {
         assert!(looked(&guard("false"), vec![]).await.iter().all(|check| check.about.id != CHAT.id));
         let well = looked(&guard("true"), vec![]).await;
-        assert_eq!(of_chat(&well), ("pass", "The chat topic has 1 confirmed subscription."));
+        assert_eq!(of_chat(&well), ("pass", "The chat topic has 1 confirmed subscription (https channel)."));
 
         let nobody = mock!(Sns::list_subscriptions_by_topic)
             .match_requests(|asked| is_chat(asked.topic_arn()))

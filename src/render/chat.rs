@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn digest_is_shown_as_far_as_a_channel_takes_it() {
         let of = |lines: usize| {
-            let text = format!("3 keys\n\n{}", "  alias/a `b` @here <!channel>\n".repeat(lines));
+            let text = "  alias/a `b` @here <!channel>\n".repeat(lines);
             let attributes = vec![("event_name", Value::Text("daily-digest".into()))];
             let notification = digest(&crate::render::digest::Digest { subject: "3 keys".into(), text, attributes });
             let document: serde_json::Value = serde_json::from_str(&notification).unwrap();

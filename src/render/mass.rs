@@ -69,27 +69,29 @@ impl MassEvent<'_> {
             ("event_name", Value::Text(EVENT_NAME.into())),
             ("finding_uid", Value::Text(format!("{account}/{region}/{EVENT_NAME}/{}", self.time.unix_timestamp()))),
         ];
-        Digest { text: self.text(&subject), subject, attributes }
+        Digest { text: self.text(), subject, attributes }
     }
 
-    fn text(&self, subject: &str) -> String {
+    fn text(&self) -> String {
         let mut out = Layout::default();
-        out.line(subject);
-        out.section("WHAT HAPPENED");
-        out.item("The alarm on many keys at once went off. Treat it as an attack until shown otherwise.");
-        match &self.losses {
-            Err(why) => {
-                out.item(&format!("Which keys isn't known here: the alert function's log can't be read ({why})."));
-                out.item("The alert of each key says which, and by whom.");
-            }
-            Ok(losses) if losses.is_empty() => out.item("The alert function's log names no key yet."),
-            Ok(losses) => lists(&mut out, losses),
-        }
-        out.section("WHAT NOW");
+        out.line("Many keys were put at risk at once. Treat it as an attack until shown otherwise.");
+        out.section("WHAT TO DO");
         out.item(
             "Stop the principal first. Then cancel the deletions and enable the keys, as the alert of each describes.",
         );
-        out.item(&format!("keyguard sweep --region {} shows every key at risk as things stand now.", self.region));
+        out.item(&format!("keyguard sweep --region {} shows every key at risk now, with the commands.", self.region));
+        match &self.losses {
+            Err(why) => {
+                out.section("KEYS");
+                out.item(&format!("Which keys isn't known here: the alert function's log can't be read ({why})."));
+                out.item("The alert of each key says which, and by whom.");
+            }
+            Ok(losses) if losses.is_empty() => {
+                out.section("KEYS");
+                out.item("The alert function's log names no key yet.");
+            }
+            Ok(losses) => lists(&mut out, losses),
+        }
         out.section("ABOUT THIS MESSAGE");
         out.field("Alarm", &clock(self.time));
         out.field("Log read since", &clock(self.since));
@@ -109,7 +111,7 @@ fn lists(out: &mut Layout, losses: &[KeyLoss]) {
     for (section, groups) in [("BY WHOM", groups(|loss| name(&loss.caller, 300))), ("ACCOUNTS", groups(place))] {
         out.section(section);
         for (group, count) in groups.iter().take(GROUPS) {
-            out.item(&format!("{count:>5}  {group}"));
+            out.item(&format!("{count}: {group}"));
         }
         if groups.len() > GROUPS {
             out.item(&format!("… and {} more", groups.len() - GROUPS));
@@ -117,7 +119,7 @@ fn lists(out: &mut Layout, losses: &[KeyLoss]) {
     }
     out.section("KEYS");
     for KeyLoss { at, detection, thing, name: called, .. } in losses.iter().take(KEYS) {
-        out.item(&format!("{}  {detection}  {}  {}", clock(*at), name(called, 300), name(thing, 300)));
+        out.item(&format!("{}, {detection}, {}, {}", clock(*at), name(called, 300), name(thing, 300)));
     }
     if losses.len() > KEYS {
         out.item(&format!("… and {} more", losses.len() - KEYS));

@@ -208,7 +208,7 @@ pub(super) fn way_back(finding: &Finding) -> &'static str {
 
 /// Whether the particulars come after the commands: of a danger to a key, and of what a call changed in the guard.
 fn has_details(finding: &Finding) -> bool {
-    finding.is_danger() && finding.detection.kind != Kind::GuardBlind
+    (finding.is_danger() || finding.put_back) && finding.detection.kind != Kind::GuardBlind
 }
 
 fn details(out: &mut Layout, finding: &Finding) {

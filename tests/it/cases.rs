@@ -54,7 +54,12 @@ fn alert(event: Value, metadata: Option<KeyMetadata>, after: Duration) -> (Alert
 }
 
 fn text(event: Value, metadata: Option<KeyMetadata>, after: Duration) -> String {
-    alert(event, metadata, after).0.text
+    whole(&alert(event, metadata, after).0)
+}
+
+/// As a mail shows it: the Subject above the text.
+fn whole(alert: &Alert) -> String {
+    format!("{}\n{}", alert.subject, alert.text)
 }
 
 fn deadline(alert: &Alert) -> Value {
@@ -72,7 +77,7 @@ fn assert_has(text: &str, has: &[&str], hasnt: &[&str]) {
 }
 
 const REPLICA: &str = "deletion-scheduled-multi-region-replica";
-const DESTROYED: &str = "and with it all data under it";
+const DESTROYED: &str = "and all data encrypted under it is lost";
 
 #[test]
 fn deletion_of_a_replica_destroys_no_data_and_it_can_be_made_again() {
@@ -94,7 +99,7 @@ fn deletion_of_a_replica_destroys_no_data_and_it_can_be_made_again() {
     // Nor is it otherwise for a key in a Region that this guard doesn't know.
     let elsewhere = sample(REPLICA).to_string().replace("eu-central-1", "nz-north-1");
     let elsewhere = text(serde_json::from_str(&elsewhere).unwrap(), None, SOON);
-    assert_has(&elsewhere, &["its related keys in other Regions"], &[DESTROYED]);
+    assert_has(&elsewhere, &["Its related keys in other Regions"], &[DESTROYED]);
     // A Region that no ARN can be built from never reaches a command.
     let hostile = KeyMetadata { multi_region: MultiRegion::Replica("x; id".into()), ..answer("PendingDeletion") };
     assert_has(&text(sample(REPLICA), Some(hostile), SOON), &["--region PRIMARY_REGION"], &["--region x"]);
@@ -120,13 +125,13 @@ fn deleted_replica_is_not_gone_for_good() {
     finding.facts = KeyFacts::unknown(Why::NotFound);
     let alert = Alert::of(&finding, ARRIVAL);
     assert_has(
-        &alert.text,
+        &whole(&alert),
         &["deleted in this Region", "replicate-key --region PRIMARY_REGION", "waiting period begins now"],
-        &["deleted for good", "KMS destroyed the key:", "knows no such key: it is deleted already"],
+        &["permanently deleted", "KMS destroyed the key:", "knows no such key: it is deleted already"],
     );
     assert!(alert.ocsf.contains("related keys in other Regions"), "{}", alert.ocsf);
     let single = text(sample("key-deleted-native"), None, SOON);
-    assert_has(&single, &["deleted for good"], &["replicate-key"]);
+    assert_has(&single, &["permanently deleted"], &["replicate-key"]);
 }
 
 #[test]
@@ -154,11 +159,11 @@ fn lag_keeps_the_countdown_and_later_the_answer_counts() {
         assert_has(&soon.text, &[&format!("KMS still answers {state}; this may lag")], &[]);
         assert!(soon.subject.contains("d left") && deadline(&soon)["kind"] == "at", "{}", soon.subject);
         let (later, later_severity) = alert(sample(name), Some(answer(state)), LATER);
-        assert_has(&later.text, &["KMS knows of no deletion any more"], &["may lag", "d left", DESTROYED]);
+        assert_has(&whole(&later), &["KMS knows of no deletion any more"], &["may lag", "d left", DESTROYED]);
         assert_eq!((severity, later_severity), (pending.1, pending.1), "an answer never lowers it");
         assert_eq!(deadline(&later), json!({"kind": "none"}));
     }
-    assert_has(&pending.0.text, &[DESTROYED], &["may lag", "any more"]);
+    assert_has(&whole(&pending.0), &[DESTROYED], &["may lag", "any more"]);
     let still = text(sample(name), Some(answer("Disabled")), LATER);
     assert_has(&still, &["STILL DISABLED", "aws kms enable-key"], &["cancel-key-deletion"]);
 }
@@ -187,7 +192,7 @@ fn key_that_kms_does_not_know_is_said_in_words() {
 
 #[test]
 fn deleted_material_that_leaves_the_key_enabled_loses_no_data() {
-    const LOST: &str = "nothing under it can be read";
+    const LOST: &str = "Data under it can't be read";
     let name = "material-deleted-waiting-for-rotation";
     let id = "123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0";
     let lost = [LOST, "lost its key material"];
@@ -196,7 +201,7 @@ fn deleted_material_that_leaves_the_key_enabled_loses_no_data() {
     assert_has(&text(sample(name), enabled(), SOON), &["KMS still answers", "rotation", "this may lag"], &lost);
     assert_has(&text(sample(name), enabled(), LATER), &["is Enabled now"], &[LOST, "import-key-material"]);
     let (gone, severity) = alert(sample(name), Some(answer("PendingImport")), LATER);
-    assert_has(&gone.text, &[LOST, &format!("--import-type EXISTING_KEY_MATERIAL --key-material-id {id}")], &[]);
+    assert_has(&whole(&gone), &[LOST, &format!("--import-type EXISTING_KEY_MATERIAL --key-material-id {id}")], &[]);
     assert_eq!(severity, alert(sample(name), enabled(), LATER).1);
 }
 
@@ -274,7 +279,7 @@ fn lockout_names_whom_the_policy_still_lets_in() {
 
 #[test]
 fn key_store_that_keeps_its_keys_is_low_and_says_what_changed() {
-    const ELSEWHERE: &str = "may point to another cluster or proxy";
+    const ELSEWHERE: &str = "may now point to another cluster or proxy";
     for (name, says) in [
         ("store-renamed", "renamed"),
         ("store-password-updated", "password of the kmsuser"),
@@ -283,7 +288,7 @@ fn key_store_that_keeps_its_keys_is_low_and_says_what_changed() {
         let (alert, severity) = alert(sample(name), None, SOON);
         assert_eq!(severity, Severity::Low, "{name}");
         assert_has(
-            &alert.text,
+            &whole(&alert),
             &[says, "record names no other", "describe-custom-key-stores"],
             &[ELSEWHERE, "the harm lasts"],
         );
@@ -306,7 +311,7 @@ fn refusal_by_a_vpc_endpoint_is_an_attempt_if_that_is_opted_in() {
         let (alert, severity) = alert(sample(name), None, SOON);
         assert_eq!(severity, Severity::Low);
         assert_has(
-            &alert.text,
+            &whole(&alert),
             &[
                 "ScheduleKeyDeletion denied",
                 "policy of the VPC endpoint",

@@ -6,7 +6,7 @@ use serde_json::Value;
 const SNS_LIMIT: usize = 262_144;
 
 /// What the lines before the first section begin with, after the sentence that is the first.
-const FIRST_LINES: [&str; 10] = [
+const FIRST_LINES: [&str; 11] = [
     "Time left: ",
     "By: ",
     "Tool: ",
@@ -18,6 +18,7 @@ const FIRST_LINES: [&str; 10] = [
     "Check: ",
     // Of a check, and of an all-clear.
     "What the check requires: ",
+    "But KMS ",
 ];
 
 /// The names that stand at the start of a line below; nothing else may.

@@ -321,7 +321,7 @@ fn mass_event_is_told_though_the_log_cannot_be_read_and_hostile_lines_stay_lines
         "{}",
         message.text
     );
-    let hostile = "x\n\nWHAT NOW\n  https://example.com \u{202e}".to_owned();
+    let hostile = "x\n\nWHAT TO DO\n  https://example.com \u{202e}".to_owned();
     let loss = |n: usize| KeyLoss {
         at: TIME,
         detection: "key-disabled",
@@ -330,7 +330,7 @@ fn mass_event_is_told_though_the_log_cannot_be_read_and_hostile_lines_stay_lines
         caller: format!("{hostile}{n}"),
     };
     let text = mass_event(Ok((0..500).map(loss).collect()), &region).message().text;
-    assert_eq!(text.matches("\nWHAT NOW").count(), 1);
+    assert_eq!(text.matches("\nWHAT TO DO").count(), 1);
     assert!(!text.contains("https://") && !text.contains('\u{202e}') && text.len() < 100_000, "{}", text.len());
 }
 
@@ -432,12 +432,12 @@ fn month_in_which_something_changes_has_a_digest_for_each_change_and_one_when_al
     let told = month(keys, checks);
     assert_eq!(days(&told), [0, 1, 3, 8, 9, 11, 13, 15, 17, 20]);
     let said = |day| told.iter().find(|(at, _)| *at == day).unwrap().1.as_str();
-    assert_eq!(said(3), "new      second: Disabled");
-    assert_eq!(said(9), "changed  second: PendingDeletion until 2026-12-16 06:00:00 UTC; it was Disabled");
-    assert_eq!(said(11), "new      check trail-logging: fail");
-    assert_eq!(said(13), "gone     check trail-logging: it was fail");
+    assert_eq!(said(3), "New: second (Disabled)");
+    assert_eq!(said(9), "Changed: second is PendingDeletion until 2026-12-16 06:00:00 UTC, was Disabled");
+    assert_eq!(said(11), "New: check trail-logging (fail)");
+    assert_eq!(said(13), "Gone: check trail-logging (was fail)");
     assert_eq!(said(17), "Nothing changed; a date is near.", "seven days are left");
-    assert_eq!(said(20), "gone     first: it was Disabled");
+    assert_eq!(said(20), "Gone: first (was Disabled)");
     let last = Ok(Some(DigestState::from([("first".to_owned(), "Disabled".to_owned())])));
     let end = digest_after(&last, &swept(vec![]), &[], TIME).0.unwrap();
     assert_eq!(end.subject, "[INFO] No KMS key at risk, and every check passes (111122223333 eu-west-1)");
@@ -464,7 +464,7 @@ fn acknowledged_keys_are_counted_and_one_that_does_not_exist_is_named() {
     let keys = vec![key("k", in_state("Disabled"))];
     let sweep = Sweep { acknowledged: 2, not_found: vec!["mrk-gone".into()], ..swept(keys) };
     let text = digest(&sweep, &[]).unwrap().text;
-    assert!(text.contains("  Acknowledged   2, disabled on purpose (AcknowledgedKeys)\n"), "{text}");
+    assert!(text.contains("  Acknowledged: 2, disabled on purpose (AcknowledgedKeys)\n"), "{text}");
     assert!(text.contains("AcknowledgedKeys holds mrk-gone, which is no key of this account and Region."), "{text}");
     let alone = Sweep { not_found: vec!["mrk-gone".into()], ..swept(vec![]) };
     let subject = digest(&alone, &[]).unwrap().subject;
@@ -473,9 +473,9 @@ fn acknowledged_keys_are_counted_and_one_that_does_not_exist_is_named() {
 
 #[test]
 fn hostile_line_in_the_log_changes_no_layout() {
-    let hostile = DigestState::from([("x\n\nWHAT NOW\n  https://example.com".to_owned(), "\u{202e}gone".to_owned())]);
+    let hostile = DigestState::from([("x\n\nWHAT TO DO\n  https://example.com".to_owned(), "\u{202e}gone".to_owned())]);
     let text = digest_after(&Ok(Some(hostile)), &swept(vec![]), &[], TIME).0.unwrap().text;
-    assert!(!text.contains("\nWHAT NOW") && !text.contains("https://") && !text.contains('\u{202e}'), "{text}");
+    assert!(!text.contains("\nWHAT TO DO") && !text.contains("https://") && !text.contains('\u{202e}'), "{text}");
 }
 
 #[test]

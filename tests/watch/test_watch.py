@@ -180,7 +180,7 @@ def test_a_mass_event_is_one_message_with_what_the_alert_log_has() -> None:
         await function.invoke(json.dumps(went_off).encode(), "again")
         first, second = sns.held("alerts")
         assert first.subject == "[CRITICAL] 1 KMS key put at risk within minutes (111122223333 eu-west-1)"
-        assert first.attributes["event_name"] == "mass-event" and f"key-disabled  alias/a  {arn(1)}" in first.body
+        assert first.attributes["event_name"] == "mass-event" and f"key-disabled, alias/a, {arn(1)}" in first.body
         assert "the alert function's log can't be read" in second.body
         assert not findings(sns)
 
