@@ -33,7 +33,7 @@ KEYS = (
     "kms:Decrypt kms:Encrypt kms:GenerateDataKey kms:DisableKey kms:ScheduleKeyDeletion kms:PutKeyPolicy kms:CreateGrant"
     " kms:TagResource"
 )
-SERVICES = ["cloudwatch", "delivery.logs", "events", "lambda", "s3", "scheduler", "sns"]
+SERVICES = ["cloudwatch", "delivery.logs", "events", "lambda", "lambda.alarms.cloudwatch", "s3", "scheduler", "sns"]
 
 
 # To IAM they are all alike, so that one of them stands for the others.
