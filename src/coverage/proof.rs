@@ -28,11 +28,12 @@ pub(super) enum Leg {
 }
 
 impl Stack {
-    /// How the topic for people, or for machines, reaches the proof queue.
+    /// How the topic for people, for machines or for chat channels reaches the proof queue.
     pub(super) fn leg(&self, which: &str) -> Leg {
         let alerts = self.id("ProofAlertsSubscription").is_some();
         let (subscribed, topic) = match which {
             "alerts" => (alerts, self.alerts_topic()),
+            "chat" => (self.id("ProofChatSubscription").is_some(), self.chat_topic()),
             // One topic for both takes one subscription.
             _ => (
                 self.id("ProofFindingsSubscription").is_some()
@@ -69,7 +70,7 @@ pub(super) async fn look(sdk: &SdkConfig, guard: &Stack) -> Check {
         }
         Err(Some(reason)) => return Check::of(&READY, vec![Observation::unknown("The proof queue", &reason)]),
     };
-    let topics = [("alerts", guard.alerts_topic()), ("findings", guard.findings_topic())];
+    let topics = [("alerts", guard.alerts_topic()), ("findings", guard.findings_topic()), ("chat", guard.chat_topic())];
     let looks = topics.into_iter().filter_map(|(which, topic)| Some(heard(&sns, guard, &policy, url, which, topic?)));
     Check::of(&READY, join_all(looks).await)
 }

@@ -3,6 +3,7 @@
 //! The test goes the way of every signal from the event bus on: rule, alert function, topics, a subscriber. What it
 //! doesn't go through is CloudTrail, which takes no made-up calls; [`crate::coverage`] looks at the trail.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -41,8 +42,18 @@ static ALERTS: About =
 static FINDINGS: About =
     About { id: "prove-findings", what: "The test arrives through the findings topic.", kind: "AWS::SNS::Topic" };
 
+static CHAT: About = About {
+    id: "prove-chat",
+    what: "The test arrives through the chat topic, if there is one.",
+    kind: "AWS::SNS::Topic",
+};
+
 /// The legs of the way, in order.
-pub static LEGS: [&About; 4] = [&BUS, &FUNCTION, &ALERTS, &FINDINGS];
+pub static LEGS: [&About; 5] = [&BUS, &FUNCTION, &ALERTS, &FINDINGS, &CHAT];
+
+/// After how long a test of which nothing is seen is sent again: the function publishes one a minute at most, so it may have
+/// held this one back.
+const AGAIN: Duration = Duration::from_secs(61);
 
 /// Why there was no test.
 #[derive(Debug, thiserror::Error)]
@@ -69,11 +80,11 @@ struct ProveClients {
     sqs: aws_sdk_sqs::Client,
 }
 
-/// What arrived; None while it hasn't, else what is wrong with it, if anything is.
+/// What arrived, and what is wrong with it, if anything is.
 #[derive(Default)]
 struct Arrived {
-    alert: Option<Result<(), String>>,
-    finding: Option<Result<(), String>>,
+    /// By topic.
+    through: BTreeMap<&'static str, Result<(), String>>,
     /// Why the queue couldn't be read the last time, if so.
     deaf: Option<String>,
 }
@@ -108,21 +119,21 @@ impl ProveClients {
             let unknown =
                 |about| Check::of(about, vec![Observation::unknown("The result", "the test couldn't be sent")]);
             let mut legs = vec![Check::of(&BUS, vec![look])];
-            legs.extend([&FUNCTION, &ALERTS, &FINDINGS].map(unknown));
+            legs.push(unknown(&FUNCTION));
+            legs.extend(topics(guard).map(|(about, _)| unknown(about)));
             return Ok(legs);
         }
         let mut legs = vec![Check::of(&BUS, vec![Observation::pass("The bus took it.")])];
         self.wait(queue, &mut arrived, guard, id, timeout).await;
         let deaf = arrived.deaf.clone();
-        let (function, ran) = if arrived.alert.is_some() || arrived.finding.is_some() {
-            (Observation::pass("The function ran."), true)
-        } else {
-            self.function(guard, id, sent).await
+        let (function, ran) = match arrived.through.is_empty() {
+            false => (Observation::pass("The function ran."), true),
+            true => self.function(guard, id, sent).await,
         };
         legs.push(Check::of(&FUNCTION, vec![function]));
         let seconds = timeout.as_secs();
-        for (about, which, arrived) in [(&ALERTS, "alerts", arrived.alert), (&FINDINGS, "findings", arrived.finding)] {
-            let look = match (arrived, guard.leg(which)) {
+        for (about, which) in topics(guard) {
+            let look = match (arrived.through.get(which), guard.leg(which)) {
                 (Some(Ok(())), _) => Observation::pass(format!("It arrived through the {which} topic.")),
                 (Some(Err(wrong)), _) => {
                     Observation::fail(format!("It arrived through the {which} topic, but {wrong}."))
@@ -168,12 +179,17 @@ impl ProveClients {
         }
     }
 
-    /// Reads the queue until all that it can hear has come, or the time is over.
+    /// Reads the queue until all that it can hear has come, or the time is over. A test may be sent twice.
     async fn wait(&self, queue: &str, arrived: &mut Arrived, guard: &Stack, id: Uuid, timeout: Duration) {
         let until = Instant::now() + timeout;
-        let heard = |which| matches!(guard.leg(which), Leg::Subscribed);
-        let (alerts, findings) = (heard("alerts"), heard("findings"));
-        while Instant::now() < until && (alerts && arrived.alert.is_none() || findings && arrived.finding.is_none()) {
+        let mut again = Some(Instant::now() + AGAIN);
+        let heard: Vec<_> = topics(guard).filter(|(_, which)| guard.leg(which) == Leg::Subscribed).collect();
+        while Instant::now() < until && heard.iter().any(|(_, which)| !arrived.through.contains_key(which)) {
+            if arrived.through.is_empty() && again.is_some_and(|at| at <= Instant::now()) {
+                again = None;
+                // That it couldn't be sent now doesn't matter: it was sent before.
+                let _ = self.send(id).await;
+            }
             arrived.deaf = self.read(queue, WAIT_SECONDS, arrived, guard, id).await.err();
             if arrived.deaf.is_some() {
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -269,6 +285,13 @@ fn ran(line: &str) -> (Observation, bool) {
     }
 }
 
+/// The topics that a test goes to.
+fn topics(guard: &Stack) -> impl Iterator<Item = (&'static About, &'static str)> {
+    let all = [(&ALERTS, "alerts"), (&FINDINGS, "findings"), (&CHAT, "chat")];
+    let with_chat = guard.chat_topic().is_some();
+    all.into_iter().filter(move |(_, which)| *which != "chat" || with_chat)
+}
+
 impl Arrived {
     /// Takes SNS's envelope if it holds this test, and not another one; whether it did.
     fn take(&mut self, body: &str, guard: &Stack, id: Uuid) -> bool {
@@ -279,20 +302,23 @@ impl Arrived {
             return false;
         }
         // One topic may be both, and then the findings are what is JSON.
-        let finding: Option<Value> = serde_json::from_str(message).ok().filter(Value::is_object);
-        match finding {
+        let document: Option<Value> = serde_json::from_str(message).ok().filter(Value::is_object);
+        let (through, well, wrong) = match document {
+            Some(document) if Some(topic) == guard.chat_topic() => {
+                let title = document.pointer("/content/title").and_then(Value::as_str).unwrap_or_default();
+                ("chat", title.contains("TEST"), "its title doesn't say TEST")
+            }
             Some(finding) if Some(topic) == guard.findings_topic() => {
                 let is_test = finding.pointer("/finding_info/analytic/uid").is_some_and(|uid| uid == DETECTION);
                 let mild = finding.get("severity_id").is_some_and(|severity| severity == 1);
-                let wrong = "it isn't an Informational finding of guard-test";
-                self.finding = Some(if is_test && mild { Ok(()) } else { Err(wrong.into()) });
+                ("findings", is_test && mild, "it isn't an Informational finding of guard-test")
             }
             None if Some(topic) == guard.alerts_topic() => {
-                let marked = field("Subject").contains("TEST");
-                self.alert = Some(if marked { Ok(()) } else { Err("its Subject doesn't say TEST".into()) });
+                ("alerts", field("Subject").contains("TEST"), "its Subject doesn't say TEST")
             }
-            _ => {}
-        }
+            _ => return true,
+        };
+        self.through.insert(through, if well { Ok(()) } else { Err(wrong.to_owned()) });
         true
     }
 }
@@ -313,11 +339,20 @@ mod tests {
             assert!(!arrived.take(other, &guard, id));
         }
         assert!(arrived.take(&envelope("alerts", "[INFORMATIONAL] TEST", &format!("test {id}")), &guard, id));
-        assert_eq!(arrived.alert, Some(Ok(())));
+        assert_eq!(arrived.through.get("alerts"), Some(&Ok(())));
         let severe =
             json!({"severity_id": 5, "finding_info": {"analytic": {"uid": "guard-test"}}, "id": id.to_string()});
         assert!(arrived.take(&envelope("findings", "", &severe.to_string()), &guard, id));
-        assert!(arrived.finding.unwrap().unwrap_err().contains("isn't an Informational finding"));
+        assert!(arrived.through["findings"].as_ref().unwrap_err().contains("isn't an Informational finding"));
+        // Only a guard with such a topic has that leg.
+        assert_eq!(topics(&guard).count(), 2);
+        let mut with_chat = Stack::example(&[]);
+        let topic = "arn:aws:sns:eu-west-1:111122223333:chat";
+        let part = crate::coverage::StackResource { kind: "AWS::SNS::Topic".into(), id: topic.into() };
+        with_chat.resources.insert("ChatTopicNotifications".into(), part);
+        let shown = json!({"id": id.to_string(), "content": {"title": "[INFO] TEST"}}).to_string();
+        assert!(arrived.take(&envelope("chat", "", &shown), &with_chat, id));
+        assert_eq!((topics(&with_chat).count(), arrived.through.get("chat")), (3, Some(&Ok(()))));
     }
 
     #[test]

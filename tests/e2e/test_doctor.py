@@ -44,6 +44,10 @@ class Patient(Guarded):
     def doctor(self, *options: str, region: str = REGION, account: str = ACCOUNT) -> "Diagnosis":
         command = [KEYGUARD, "doctor", "--format", "json", "--region", region, *options]
         role = "keyguard-prove" if "--prove" in options else "keyguard-doctor"
+        if "--prove" in options:
+            # A copy of the function that has sent no test within the last minute.
+            functions = self.aws.client("lambda", region=region)
+            functions.update_function_configuration(FunctionName=self.function(), Timeout=15)
         env = environment(**self.aws.environment(account, region, role))
         run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
         assert run.stdout, run.stderr
