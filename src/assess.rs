@@ -188,9 +188,10 @@ fn cluster_deleted(finding: &Finding, _: &Rules) -> Option<String> {
     deleted.then(|| "the whole cluster was deleted".into())
 }
 
-/// Who lost the key; the caller of `lost-key-used` is who misses it.
+/// Who lost the key; the caller of `lost-key-used` is who misses it, and whoever deploys a stack may be anybody.
 fn who(finding: &Finding) -> Option<&Who> {
-    (finding.detection.kind != Kind::LostKeyUsed).then_some(&finding.actor.who)
+    let deploys = finding.detection.kind == Kind::GuardTampered && finding.actor.tool == Tool::CloudFormation;
+    (finding.detection.kind != Kind::LostKeyUsed && !deploys).then_some(&finding.actor.who)
 }
 
 fn by_root(finding: &Finding, _: &Rules) -> Option<String> {
@@ -494,6 +495,7 @@ mod tests {
         removed.unverified = true;
         for by in [Tool::Unknown, Tool::CloudFormation] {
             removed.actor.tool = by;
+            removed.actor.who = if by == Tool::CloudFormation { Who::Root { assumed: false } } else { Who::default() };
             removed.assessment = assess(&removed, &Rules::default());
             assert_eq!((removed.assessment.severity, worst_case(&removed)), (Severity::Medium, Severity::High));
         }

@@ -354,6 +354,16 @@ mod tests {
         let target: Value = serde_json::from_str(TARGET).unwrap();
         assert_eq!(put(json!([target])), Likeness::Same);
         assert_eq!(put(json!([with(&target, "input", Value::Null)])), Likeness::Same);
+        // The rules about tampering start a self-check as well.
+        let self_check = json!({
+            "id": "self-check", "sqsParameters": {"messageGroupId": "self-check"},
+            "arn": "arn:aws:sqs:eu-west-1:111122223333:kms-key-guard-SelfCheckQueue-1A2B3C4D5E6F.fifo",
+        });
+        assert_eq!(put(json!([target, self_check])), Likeness::Same);
+        assert_eq!(
+            put(json!([with(&self_check, "arn", "arn:aws:sqs:eu-west-1:111122223333:x.fifo".into())])),
+            Likeness::Other
+        );
         for other in [
             json!([]),
             Value::Null,

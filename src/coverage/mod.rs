@@ -381,7 +381,7 @@ pub fn nothing_missing(checks: &[Check], account: &str, region: &Region, time: O
     let mut finding =
         Finding::noticed(Kind::GuardBlind, subject, Some(account.to_owned()), Some(region.clone()), time, &name);
     finding.over = true;
-    finding.happened = "nothing is missing".into();
+    finding.happened = "is complete, nothing is missing".into();
     finding.particulars.push(format!(
         "The guard or its stack was changed. The self-check that followed found nothing missing: {} checks pass.",
         of("pass").len()

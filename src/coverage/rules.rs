@@ -258,9 +258,11 @@ impl<'a> DeployedRule<'a> {
                 }
             }));
         }
-        let the = if is_function { "the " } else { "" };
-        Observation::pass(format!("The rule {logical} delivers to {the}{what}."))
-            .of_several(logical, format!("{{count}} rules deliver to {the}{what}."))
+        // A queue's or a bus's name says enough, and fits a terminal.
+        let to =
+            if is_function { format!("the {what}") } else { what.rsplit(':').next().unwrap_or_default().to_owned() };
+        Observation::pass(format!("The rule {logical} delivers to {to}."))
+            .of_several(logical, format!("{{count}} rules deliver to {to}."))
     }
 }
 

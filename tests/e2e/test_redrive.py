@@ -163,7 +163,7 @@ def test_planted_message_invokes_nobody_and_is_named(guarded: Guarded) -> None:
     ("url", "options", "sentence"),
     [
         ("not-a-url", {}, "isn't a queue's URL"),
-        (None, {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "your credentials can't be used"),
+        (None, {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "there are no AWS credentials"),
         ("{endpoint}/111122223333/no-such-queue", {}, "is none of the queues of the stack"),
         ("{endpoint}/444455556666/no-such-queue", {}, "the queue belongs to account 444455556666"),
     ],

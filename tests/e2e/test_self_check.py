@@ -73,7 +73,7 @@ def told(inbox: Inbox) -> list[tuple[str, str]]:
 def test_a_deployment_ends_with_the_word_that_nothing_is_missing(changed: Changed) -> None:
     changed.update(SweepHour="7")
     verdict = changed.people.next(about("self-check", "Close"), timeout=DUE)
-    assert verdict.subject.startswith("[INFO] KMS Key Guard: nothing is missing, self-check"), verdict.subject
+    assert verdict.subject.startswith("[INFO] KMS Key Guard is complete, nothing is missing: self-check"), verdict.subject
     assert "The guard or its stack was changed." in verdict.body
     assert changed.machines.next(about("self-check", "Close")).attributes["severity"] == "Informational"
     rest = told(changed.people)

@@ -214,8 +214,8 @@ def rule_again(name: str) -> Act:
 
 def target_again(g: Guard) -> None:
     rules = on_rules(g)
-    (target,) = rules.list_targets_by_rule(Rule=g.parts["TamperedTrailRule"])["Targets"]
-    rules.put_targets(Rule=g.parts["ApiCallRule"], Targets=[target])
+    targets = rules.list_targets_by_rule(Rule=g.parts["TamperedTrailRule"])["Targets"]
+    rules.put_targets(Rule=g.parts["ApiCallRule"], Targets=[t for t in targets if t["Id"] == "alert-function"])
 
 
 def failures_again(g: Guard) -> None:

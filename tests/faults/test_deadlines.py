@@ -18,8 +18,8 @@ TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
 FUNCTION = TEMPLATE["Resources"]["AlertFunction"]["Properties"]
 RULES = [r["Properties"] for r in TEMPLATE["Resources"].values() if r["Type"] == "AWS::Events::Rule"]
 EVENTS = [event["Properties"] for event in FUNCTION["Events"].values()]
-TARGETS = [*EVENTS, *(target for rule in RULES for target in rule["Targets"])]
-QUEUES = [r["Properties"] for r in TEMPLATE["Resources"].values() if r["Type"] == "AWS::SQS::Queue"]
+TARGETS = [*EVENTS, *(target for rule in RULES for target in rule["Targets"] if target["Id"] != "self-check")]
+QUEUES = [TEMPLATE["Resources"][name]["Properties"] for name in ("RuleDeadLetterQueue", "AlertFailureQueue")]
 
 
 def in_template() -> dict[str, set[float]]:

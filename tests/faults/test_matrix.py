@@ -65,7 +65,7 @@ def test_alert_names_the_facts_it_lacks_and_no_others(cell: Cell, result: Result
         "last use": "Last used",
         "grants": "Grants",
     }.items():
-        assert (f"\n  {line:<14} " in text) != (fact in result.unknown), f"{fact} is told and not told, or neither"
+        assert (f"\n  {line}: " in text) != (fact in result.unknown), f"{fact} is told and not told, or neither"
     assert set(result.unknown) <= set(FACTS.values())
 
 
