@@ -81,7 +81,7 @@ def test_the_end_of_a_change_of_a_stack_is_an_event_of_cloudformations(place: Pl
 def test_conditions_take_an_arn_apart(place: Place) -> None:
     assert place.deploy("none") == {"Always", "OwnOnly"}
     assert place.deploy("own", f"arn:aws:sns:{REGION}:{place.id}:t") == {"Always", "OwnOnly"}
-    assert place.deploy("theirs", f"arn:aws:sns:{REGION}:999999999999:t") == {"Always"}
+    assert place.deploy("theirs", f"arn:aws:sns:{REGION}:444455556666:t") == {"Always"}
 
 
 def test_a_function_gives_messages_of_a_fifo_queue_back_until_the_visibility_timeout_is_over(place: Place) -> None:
