@@ -44,10 +44,10 @@ fn last(id: &str) -> &str {
     id.rsplit(['/', ':']).next().unwrap_or(id)
 }
 
-/// Whether a rule of the template hands on to this function.
-fn hands_to(rule: &Part, function: &str) -> bool {
+/// Whether a rule of the template hands on to what has this ARN.
+pub(super) fn hands_to(rule: &Part, arn: &str) -> bool {
     let targets = rule.properties.get("Targets").and_then(Value::as_array);
-    targets.into_iter().flatten().any(|target| target.get("Arn").is_some_and(|arn| arn == function))
+    targets.into_iter().flatten().any(|target| target.get("Arn").is_some_and(|target| target == arn))
 }
 
 async fn invocable(lambda: &Lambda, guard: &Stack, parts: &Parts) -> Vec<Observation> {

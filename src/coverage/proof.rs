@@ -30,18 +30,17 @@ pub(super) enum Leg {
 impl Stack {
     /// How the topic for people, for machines or for chat channels reaches the proof queue.
     pub(super) fn leg(&self, which: &str) -> Leg {
-        let alerts = self.id("ProofAlertsSubscription").is_some();
-        let (subscribed, topic) = match which {
-            "alerts" => (alerts, self.alerts_topic()),
-            "chat" => (self.id("ProofChatSubscription").is_some(), self.chat_topic()),
+        let has = |subscription: &str| self.id(subscription).is_some();
+        let subscribed = match which {
+            "alerts" => has("ProofAlertsSubscription"),
+            "chat" => has("ProofChatSubscription"),
             // One topic for both takes one subscription.
-            _ => (
-                self.id("ProofFindingsSubscription").is_some()
-                    || alerts && self.findings_topic() == self.alerts_topic(),
-                self.findings_topic(),
-            ),
+            _ => {
+                has("ProofFindingsSubscription")
+                    || has("ProofAlertsSubscription") && self.findings_topic() == self.alerts_topic()
+            }
         };
-        match topic.and_then(|topic| topic.split(':').nth(4)) {
+        match self.topic(which).and_then(|topic| topic.split(':').nth(4)) {
             _ if subscribed => Leg::Subscribed,
             Some(account) if account != self.account => Leg::Elsewhere,
             _ => Leg::Missing,
@@ -70,8 +69,8 @@ pub(super) async fn look(sdk: &SdkConfig, guard: &Stack) -> Check {
         }
         Err(Some(reason)) => return Check::of(&READY, vec![Observation::unknown("The proof queue", &reason)]),
     };
-    let topics = [("alerts", guard.alerts_topic()), ("findings", guard.findings_topic()), ("chat", guard.chat_topic())];
-    let looks = topics.into_iter().filter_map(|(which, topic)| Some(heard(&sns, guard, &policy, url, which, topic?)));
+    let looks = ["alerts", "findings", "chat"].into_iter();
+    let looks = looks.filter_map(|which| Some(heard(&sns, guard, &policy, url, which, guard.topic(which)?)));
     Check::of(&READY, join_all(looks).await)
 }
 

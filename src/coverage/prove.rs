@@ -1,4 +1,4 @@
-//! Sends a test through the guard, and waits until it comes out of both topics into the stack's proof queue.
+//! Sends a test through the guard, and waits until it comes out of every topic into the stack's proof queue.
 //!
 //! The test goes the way of every signal from the event bus on: rule, alert function, topics, a subscriber. What it
 //! doesn't go through is CloudTrail, which takes no made-up calls; [`crate::coverage`] looks at the trail.

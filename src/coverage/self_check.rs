@@ -4,9 +4,9 @@ use aws_sdk_lambda::Client as Lambda;
 use aws_sdk_sqs::Client as Sqs;
 use aws_sdk_sqs::types::QueueAttributeName;
 use aws_types::SdkConfig;
-use serde_json::Value;
 
 use super::expected::{Parts, restore};
+use super::functions::hands_to;
 use super::rules::arn_of;
 use super::{About, Check, Observation, Stack, is_missing, why};
 use crate::escape::name;
@@ -54,11 +54,7 @@ async fn taken(sqs: &Sqs, guard: &Stack, parts: &Parts, url: &str) -> Vec<Observ
         Err(Some(reason)) => return vec![Observation::unknown("Whether the self-check queue takes events", &reason)],
     };
     let queue = guard.queue_arn(url);
-    let sends = |targets: &Value| {
-        targets.as_array().into_iter().flatten().any(|target| target.get("Arn").is_some_and(|arn| *arn == queue))
-    };
-    let rules = parts.all(guard, "AWS::Events::Rule");
-    let rules = rules.filter(|(_, _, rule)| rule.properties.get("Targets").is_some_and(sends));
+    let rules = parts.all(guard, "AWS::Events::Rule").filter(|(_, _, rule)| hands_to(rule, &queue));
     let looks = rules.map(|(logical, id, _)| {
         let rule = arn_of(guard, id);
         let keys = [

@@ -202,6 +202,15 @@ impl Stack {
         self.id("ChatTopicNotifications")
     }
 
+    /// The topic that a check calls so: `alerts`, `findings` or `chat`.
+    pub(super) fn topic(&self, which: &str) -> Option<&str> {
+        match which {
+            "alerts" => self.alerts_topic(),
+            "findings" => self.findings_topic(),
+            _ => self.chat_topic(),
+        }
+    }
+
     /// The e-mail address to subscribe, in a command: the one the stack was deployed with.
     pub(super) fn address(&self) -> String {
         plain(self.parameter("AlertEmail").unwrap_or_default(), "name@example.com")

@@ -50,14 +50,6 @@ pub(super) async fn checks(sns: &Sns, kms: &Kms, guard: &Stack) -> Vec<Check> {
     checks
 }
 
-fn arn_of<'a>(guard: &'a Stack, which: &str) -> Option<&'a str> {
-    match which {
-        "alerts" => guard.alerts_topic(),
-        "findings" => guard.findings_topic(),
-        _ => guard.chat_topic(),
-    }
-}
-
 /// What was seen of a topic.
 struct Seen {
     looks: Vec<Observation>,
@@ -66,7 +58,7 @@ struct Seen {
 }
 
 async fn topic(sns: &Sns, guard: &Stack, which: &str) -> Seen {
-    let Some(arn) = arn_of(guard, which) else {
+    let Some(arn) = guard.topic(which) else {
         let look =
             Observation::fail(format!("The stack {} names no {which} topic.", guard.stack)).advise("Deploy again.");
         return Seen { looks: vec![look], key: Err("there is no topic".into()) };
@@ -338,7 +330,7 @@ fn take_off(guard: &Stack, which: &str) -> String {
     format!(
         "aws sns set-topic-attributes --region {} --topic-arn {} --attribute-name KmsMasterKeyId --attribute-value ''",
         guard.region,
-        plain(arn_of(guard, which).unwrap_or_default(), "TOPIC-ARN")
+        plain(guard.topic(which).unwrap_or_default(), "TOPIC-ARN")
     )
 }
 
